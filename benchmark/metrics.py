@@ -1,0 +1,145 @@
+"""The metrics of a result: which score each one averages, its direction, version and how to read it.
+
+The one table that results, the page and the documentation take names and wording from. A metric whose meaning
+changes gets a new version and a line in the changelog.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from benchmark.config import BenchmarkConfig
+from benchmark.judge import MatchThreshold
+from benchmark.statistics import interval_of
+from benchmark.tracks.disease import per_class
+from benchmark.tracks.identity import verification
+from mema.result import Interval, Metric
+
+
+class Definition(NamedTuple):
+    """A metric's ``name`` in results, its ``title`` on the page and ``reading``, one sentence for the reader."""
+
+    name: str
+    title: str
+    higher_is_better: bool
+    share: bool
+    reading: str
+    version: str = "1"
+
+
+METRICS = (
+    Definition(
+        "balanced",
+        "Balanced",
+        True,
+        True,
+        "The mean of utility and privacy. Publishing the photo, or a black square, scores about one half.",
+    ),
+    Definition(
+        "utility",
+        "Utility",
+        True,
+        True,
+        "Share of images whose disease the judge still recognises and in which a face is still found. A face that "
+        "the detector already missed in the original is not held against the method.",
+    ),
+    Definition(
+        "privacy",
+        "Privacy",
+        True,
+        True,
+        "One minus identification: the share of images that cannot be traced to their original.",
+    ),
+    Definition(
+        "disease_top1",
+        "Disease top-1",
+        True,
+        True,
+        "Share of images whose disease is the first answer of a classifier fine-tuned on the originals of the "
+        "training split (MeMa, Table 3).",
+    ),
+    Definition("detection", "Faces found", True, True, "Share of images in which dlib's detector still finds a face."),
+    Definition(
+        "identification",
+        "Identification",
+        False,
+        True,
+        "Rank-1 matching rate in a closed gallery of all validation originals. The gallery holds the very photo that "
+        "was de-identified. An image counts as found if any held-out recogniser finds it; images without a "
+        "detected face stay in.",
+    ),
+    Definition(
+        "verification",
+        "Verification",
+        False,
+        True,
+        "Share of images that any held-out recogniser still accepts as the same person at the threshold calibrated "
+        "on the training split; the interval includes the threshold's own.",
+    ),
+    Definition(
+        "identity_distance",
+        "ID-Dis",
+        True,
+        False,
+        "Mean Euclidean distance between the unit vectors of original and de-identified face over the held-out "
+        "recognisers (MeMa, Table 5). Unrelated directions lie 1.41 apart; differences above 1.35 mean little.",
+    ),
+)
+
+
+def metrics_of(
+    scores: Mapping[str, np.ndarray],
+    thresholds: Mapping[str, MatchThreshold],
+    diseases: Sequence[str],
+    subjects: Sequence[str],
+    config: BenchmarkConfig,
+) -> list[Metric]:
+    """Return the mean of each metric's per-image scores with its interval; then those of single recognisers.
+
+    ``scores`` are as ``benchmark.run.score_images`` returns them, each float (N,); a name such as
+    ``identification.dlib`` is one recogniser's part of a metric.
+    """
+    by_name = {definition.name: definition for definition in METRICS}
+    parts = [name for name in scores if "." in name]
+    metrics = []
+    for name in [*by_name, *parts]:
+        definition = by_name[name.partition(".")[0]]
+        metrics.append(
+            Metric(
+                name=name,
+                version=definition.version,
+                value=float(scores[name].mean()),
+                higher_is_better=definition.higher_is_better,
+                interval=_interval(name, scores, thresholds, subjects, config),
+                per_class=per_class(scores[name], diseases) if name == "disease_top1" else {},
+            )
+        )
+    return metrics
+
+
+def _interval(
+    name: str,
+    scores: Mapping[str, np.ndarray],
+    thresholds: Mapping[str, MatchThreshold],
+    subjects: Sequence[str],
+    config: BenchmarkConfig,
+) -> Interval:
+    """Return the bootstrap interval; that of a verification rate spans both ends of the threshold's interval."""
+
+    def bootstrap(values: np.ndarray) -> Interval:
+        return interval_of(values, subjects, draws=config.bootstrap_draws, seed=config.seed)
+
+    metric, _, part = name.partition(".")
+    if metric != "verification":
+        return bootstrap(scores[name])
+    recognisers = [part] if part else list(thresholds)
+
+    def matched(end: Callable[[MatchThreshold], float]) -> np.ndarray:
+        each = [verification(scores[f"identity_distance.{other}"], end(thresholds[other])) for other in recognisers]
+        return np.max(each, axis=0)
+
+    low, high = bootstrap(matched(lambda t: t.low)), bootstrap(matched(lambda t: t.high))
+    return Interval(low=low.low, high=high.high, level=low.level)

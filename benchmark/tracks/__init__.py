@@ -1,0 +1,1 @@
+"""One file a track: what is measured, on arrays, without files."""

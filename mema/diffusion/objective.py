@@ -1,0 +1,63 @@
+"""The training objective of every diffusion model here: denoising with min-SNR weights.
+
+One function, shared by the training of ``phantom-sd`` and by LoRA fine-tuning (MeMa, Section 3, Step 1), so that both
+agree on what the scheduler's ``prediction_type`` means. Weights: Hang et al., "Efficient Diffusion Training via
+Min-SNR Weighting Strategy" (2023), Section 3.4.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mema.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+def diffusion_loss(
+    unet: torch.nn.Module,
+    scheduler: Any,
+    latents: Tensor,
+    text: Tensor,
+    *,
+    generator: torch.Generator,
+    image_embeds: Tensor | None = None,
+    snr_gamma: float | None = 5.0,
+) -> Tensor:
+    """Return the mean over the batch of each sample's weighted denoising error, a scalar in float32.
+
+    ``latents`` (N, C, h, w) are already multiplied by the VAE's scaling factor; ``text`` (N, tokens, D) are the text
+    encoder's last hidden states; ``image_embeds`` (N, E) are the image encoder's projections, for a UNet that carries
+    an IP-Adapter. ``scheduler`` is any diffusers scheduler with ``alphas_cumprod``; its ``prediction_type`` says
+    what the UNet predicts: "epsilon" or "v_prediction" (others raise UserError). Time steps and noise come from
+    ``generator`` alone (of the latents' device), so equal seeds give equal losses. ``snr_gamma=None`` weighs all
+    time steps alike.
+    """
+    import torch
+
+    count = len(latents)
+    steps = int(scheduler.config.num_train_timesteps)
+    timesteps = torch.randint(steps, (count,), generator=generator, device=generator.device).to(latents.device)
+    noise = torch.randn(latents.shape, generator=generator, device=generator.device).to(latents.device, latents.dtype)
+    alphas = scheduler.alphas_cumprod.to(latents.device)[timesteps].float()
+    signal, sigma = alphas.sqrt().view(-1, 1, 1, 1), (1 - alphas).sqrt().view(-1, 1, 1, 1)
+    noisy = (signal * latents + sigma * noise).to(latents.dtype)
+
+    snr = alphas / (1 - alphas)
+    weight = torch.ones_like(snr) if snr_gamma is None else snr.clamp(max=snr_gamma)
+    prediction_type = scheduler.config.prediction_type
+    if prediction_type == "epsilon":
+        target = noise
+        weight = weight if snr_gamma is None else weight / snr
+    elif prediction_type == "v_prediction":
+        target = signal * noise - sigma * latents
+        weight = weight if snr_gamma is None else weight / (snr + 1)
+    else:
+        raise UserError(f"cannot train a model whose prediction_type is {prediction_type!r}")
+
+    conditions = None if image_embeds is None else {"image_embeds": [image_embeds.unsqueeze(1)]}
+    predicted = unet(noisy, timesteps, encoder_hidden_states=text, added_cond_kwargs=conditions).sample
+    error = (predicted.float() - target.float()).square().mean(dim=(1, 2, 3))
+    return (weight * error).mean()

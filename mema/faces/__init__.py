@@ -1,0 +1,1 @@
+"""Instruments that read a face: recognisers, detection and landmarks, thresholds, matching."""

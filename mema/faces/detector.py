@@ -1,0 +1,93 @@
+"""Find faces and their 68 landmarks with dlib (HOG detector, Kazemi & Sullivan's regression trees).
+
+The instrument was trained on photographs by others, so it judges phantoms independently of this project. The
+landmark model's training data (iBUG 300-W) exclude commercial use.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from mema.errors import UserError
+
+# HOG sees faces of 80 px and more; at this size a face that fills a third of a photo is found and a call stays fast.
+WORKING_SIZE = 256
+
+LANDMARKS = 68
+
+
+def load_dlib() -> Any:
+    """Import dlib; raises UserError, naming the extra to install, when it is absent."""
+    try:
+        import dlib
+    except ImportError:
+        raise UserError("dlib is not installed: pip install 'openmema[faces]'") from None
+    return dlib
+
+
+def model_file(kind: str) -> str:
+    """Return the path of a dlib model, ``kind`` "pose_predictor" or "face_recognition"; UserError when absent."""
+    try:
+        import face_recognition_models
+    except ImportError:
+        raise UserError(
+            "face_recognition_models (with setuptools < 81) is not installed: pip install 'openmema[faces]'"
+        ) from None
+    location: str = getattr(face_recognition_models, f"{kind}_model_location")()
+    return location
+
+
+@lru_cache(maxsize=1)
+def _hog() -> Any:
+    return load_dlib().get_frontal_face_detector()
+
+
+@lru_cache(maxsize=1)
+def _predictor() -> Any:
+    return load_dlib().shape_predictor(model_file("pose_predictor"))
+
+
+def working_copy(image: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return ``image`` (uint8 (H, W, 3)) with its shorter side at ``WORKING_SIZE`` and the factor it was scaled by."""
+    height, width = image.shape[:2]
+    scale = WORKING_SIZE / min(height, width)
+    size = (round(width * scale), round(height * scale))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)), scale
+
+
+def largest_face(working: np.ndarray) -> Any | None:
+    """Return the dlib rectangle of the largest face of a working copy, or None."""
+    boxes = _hog()(working, 0)
+    return max(boxes, key=lambda box: box.area(), default=None)
+
+
+def shape_of(working: np.ndarray, box: Any) -> Any:
+    """Return dlib's 68-point shape of the face in ``box`` of a working copy."""
+    return _predictor()(working, box)
+
+
+def detect(images: np.ndarray) -> np.ndarray:
+    """Say for each of ``images``, uint8 RGB (N, H, W, 3), whether the detector sees a face: bool (N,)."""
+    seen = [largest_face(working_copy(image)[0]) is not None for image in images]
+    return np.array(seen, dtype=bool)
+
+
+def landmarks(images: np.ndarray) -> np.ndarray:
+    """Return the landmarks of the largest face of each photo, NaN where there is no face.
+
+    ``images`` is uint8 RGB (N, H, W, 3); the result float32 (N, 68, 2), (x, y) in pixels of the photo, in iBUG's
+    order: jaw 0-16, brows 17-26, nose 27-35, eyes 36-47 (the subject's right first), mouth 48-67.
+    """
+    points = np.full((len(images), LANDMARKS, 2), np.nan, dtype=np.float32)
+    for row, image in enumerate(images):
+        working, scale = working_copy(image)
+        box = largest_face(working)
+        if box is not None:
+            parts = [(part.x, part.y) for part in shape_of(working, box).parts()]
+            # Pixel centres: a working copy's pixel (x + 0.5) is the photo's (x + 0.5) / scale.
+            points[row] = (np.array(parts, dtype=np.float32) + 0.5) / scale - 0.5
+    return points
