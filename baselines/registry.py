@@ -8,6 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from baselines.protocol import Deidentifier
 from mema.config import Config, read_yaml, validate
 from mema.registry import Registry
@@ -16,6 +18,7 @@ METHODS = Registry(
     "method",
     {
         "blackout": "baselines.blackout:Blackout",
+        "command": "baselines.command:Command",
         "eye_bar": "baselines.eye_bar:EyeBar",
         "gaussian_blur": "baselines.gaussian_blur:GaussianBlur",
         "pass_through": "baselines.pass_through:PassThrough",
@@ -29,7 +32,7 @@ class MethodConfig(Config):
     """A file of ``configs/methods``: a name of ``METHODS`` and the parameters to run it with."""
 
     method: str
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] = Field(default_factory=dict)
 
 
 def load_method_config(path: Path) -> MethodConfig:

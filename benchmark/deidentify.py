@@ -1,8 +1,8 @@
-"""Run a method over a split without trusting it: what it does not deliver becomes a failure, never a crash."""
+"""De-identify a split without trusting who does it: what is not delivered becomes a failure, never a crash."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -12,33 +12,39 @@ import numpy as np
 from mema.errors import UserError
 from mema.files import read_json, write_json
 from mema.imageset import Face, ImageSet, write_imageset
+from mema.photos import load_photo
 from mema.records import FaceRecord, Provenance
 from mema.result import Failure
 
+# What is delivered for a batch of images, uint8 (N, H, W, 3), and their records: per image the output, uint8
+# (H, W, 3), or the reason why there is none.
+Deliver = Callable[[np.ndarray, Sequence[FaceRecord]], Sequence[np.ndarray | str]]
+
+FORMATS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+
 
 def deidentify_set(
-    method: Any, source: ImageSet, path: Path, *, batch_size: int, seed: int, config: dict[str, Any]
+    deliver: Deliver, source: ImageSet, path: Path, *, batch_size: int, config: dict[str, Any]
 ) -> tuple[ImageSet, list[Failure]]:
-    """Write the de-identified images of ``source`` to ``path`` in the same order; return them and the failures.
+    """Write what ``deliver`` makes of ``source`` to ``path`` in the same order; return it and the failures.
 
-    ``method`` is a Deidentifier. A failed image is written black, and its reason lies beside its shard, so that a
-    resumed run reports it too.
+    A failed image is written black, and its reason lies beside its shard, so that a resumed run reports it too.
+    ``config`` names all that determines the output.
     """
     images, records = source.images(), source.records()
 
     def make(start: int, stop: int) -> list[Face]:
-        outputs = np.zeros_like(images[start:stop])
-        reasons: dict[str, str] = {}
+        faces = []
+        reasons = {}
         for first in range(start, stop, batch_size):
-            rows = range(first, min(first + batch_size, stop))
-            keys = [_key(records[row], seed) for row in rows]
-            for row, output in zip(rows, apply_method(method, images[rows], keys, seed), strict=True):
+            batch = slice(first, min(first + batch_size, stop))
+            for record, output in zip(records[batch], deliver(images[batch], records[batch]), strict=True):
                 if isinstance(output, str):
-                    reasons[records[row].image_id] = output
-                else:
-                    outputs[row - start] = output
+                    reasons[record.image_id] = output
+                    output = np.zeros_like(images[0])
+                faces.append(Face(_published(record), output))
         write_json(path / f"failures-{start:07d}.json", reasons)
-        return [Face(_published(records[start + i]), output) for i, output in enumerate(outputs)]
+        return faces
 
     written = write_imageset(path, len(records), make, config=config, label=path.parent.name)
     failures = [
@@ -49,12 +55,37 @@ def deidentify_set(
     return written, failures
 
 
-def apply_method(
-    method: Any, images: np.ndarray, keys: Sequence[str], seed: int
-) -> list[np.ndarray] | list[np.ndarray | str]:
+def from_method(method: Any, seed: int) -> Deliver:
+    """Return what delivers the outputs of a Deidentifier, each image with a key of its own."""
+
+    def deliver(images: np.ndarray, records: Sequence[FaceRecord]) -> Sequence[np.ndarray | str]:
+        return apply_method(method, images, [_key(record, seed) for record in records], seed)
+
+    return deliver
+
+
+def from_folder(folder: Path) -> Deliver:
+    """Return what delivers images that some other tool made: ``<image_id>.png`` (or .jpg, …) in ``folder``."""
+
+    def read(record: FaceRecord, original: np.ndarray) -> np.ndarray | str:
+        paths = [folder / f"{record.image_id}{suffix}" for suffix in FORMATS]
+        try:
+            output = load_photo(next((path for path in paths if path.is_file()), paths[0]))
+        except UserError as error:
+            return str(error)
+        return _problem(output, original) or output
+
+    def deliver(images: np.ndarray, records: Sequence[FaceRecord]) -> Sequence[np.ndarray | str]:
+        return [read(record, image) for record, image in zip(records, images, strict=True)]
+
+    return deliver
+
+
+def apply_method(method: Any, images: np.ndarray, keys: Sequence[str], seed: int) -> Sequence[np.ndarray | str]:
     """Return for each image its output, uint8 (H, W, 3), or the reason why there is none.
 
-    A batch that fails is tried again image by image, so that one bad image costs no other.
+    A batch that fails is tried again image by image, so that one bad image costs no other. A UserError is passed
+    on: it says what is missing on this machine.
     """
     try:
         outputs = method.deidentify(images.copy(), keys=list(keys), seed=seed)
@@ -71,14 +102,15 @@ def apply_method(
     return [apply_method(method, images[i : i + 1], keys[i : i + 1], seed)[0] for i in range(len(images))]
 
 
-def _problem(outputs: Any, images: np.ndarray) -> str | None:
-    if not isinstance(outputs, np.ndarray):
-        return f"returned {type(outputs).__name__}, not an array"
-    if outputs.shape != images.shape:
-        return f"returned shape {outputs.shape[1:]}, not {images.shape[1:]}"
-    if outputs.dtype != np.uint8:
-        unreal = outputs.dtype.kind == "f" and not np.isfinite(outputs).all()
-        return f"returned {outputs.dtype}{' with NaN or infinity' if unreal else ''}, not uint8"
+def _problem(output: Any, wanted: np.ndarray) -> str | None:
+    """Return what is wrong with an output that should have the shape and dtype of ``wanted``, or None."""
+    if not isinstance(output, np.ndarray):
+        return f"returned {type(output).__name__}, not an array"
+    if output.shape != wanted.shape:
+        return f"returned shape {output.shape}, not {wanted.shape}"
+    if output.dtype != np.uint8:
+        unreal = output.dtype.kind == "f" and not np.isfinite(output).all()
+        return f"returned {output.dtype}{' with NaN or infinity' if unreal else ''}, not uint8"
     return None
 
 

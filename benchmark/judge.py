@@ -66,9 +66,12 @@ def prepare_judge(build: Build) -> Path:
     (folder / REPORT).unlink(missing_ok=True)
 
     train, validation = release.imageset("train"), release.imageset("validation")
+    labels = diseases_of(train)
+    # An unfit validation split is to be said before the training, not after it.
+    diseases_of(validation)
     model = classifier.fine_tune(
         train.images(),
-        diseases_of(train),
+        labels,
         load_taxonomy(release.clinic).codes,
         init=init,
         epochs=config.judge.epochs,
@@ -107,7 +110,9 @@ def open_judge(folder: Path, release: Release, config: BenchmarkConfig) -> Judge
 
 
 def diseases_of(imageset: ImageSet) -> list[str]:
-    """Return the disease of every record; UserError names the first image without one."""
+    """Return the disease of every record; UserError for an empty set, or naming the first image without one."""
+    if imageset.count == 0:
+        raise UserError(f"image set {imageset.path} is empty")
     diseases = []
     for record in imageset.records():
         if record.disease is None:

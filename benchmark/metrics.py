@@ -36,7 +36,7 @@ METRICS = (
         "Balanced",
         True,
         True,
-        "The mean of utility and privacy. Publishing the photo, or a black square, scores about one half.",
+        "The mean of utility and privacy. Publishing the photo, or a black square, scores one half at best.",
     ),
     Definition(
         "utility",
@@ -85,7 +85,8 @@ METRICS = (
         True,
         False,
         "Mean Euclidean distance between the unit vectors of original and de-identified face over the held-out "
-        "recognisers (MeMa, Table 5). Unrelated directions lie 1.41 apart; differences above 1.35 mean little.",
+        "recognisers (MeMa, Table 5). Strangers lie 1.41 apart where a recogniser's vectors are centred, nearer "
+        "where they are not (dlib); compare with the row of blackout.",
     ),
 )
 
@@ -113,7 +114,7 @@ def metrics_of(
                 version=definition.version,
                 value=float(scores[name].mean()),
                 higher_is_better=definition.higher_is_better,
-                interval=_interval(name, scores, thresholds, subjects, config),
+                interval=_interval(name, definition, scores, thresholds, subjects, config),
                 per_class=per_class(scores[name], diseases) if name == "disease_top1" else {},
             )
         )
@@ -122,6 +123,7 @@ def metrics_of(
 
 def _interval(
     name: str,
+    definition: Definition,
     scores: Mapping[str, np.ndarray],
     thresholds: Mapping[str, MatchThreshold],
     subjects: Sequence[str],
@@ -130,7 +132,7 @@ def _interval(
     """Return the bootstrap interval; that of a verification rate spans both ends of the threshold's interval."""
 
     def bootstrap(values: np.ndarray) -> Interval:
-        return interval_of(values, subjects, draws=config.bootstrap_draws, seed=config.seed)
+        return interval_of(values, subjects, draws=config.bootstrap_draws, seed=config.seed, share=definition.share)
 
     metric, _, part = name.partition(".")
     if metric != "verification":

@@ -1,7 +1,8 @@
-"""One method × one release × one protocol -> ``result.json`` (``mema benchmark run --method NAME --config …``)."""
+"""One method × one release × one protocol -> ``result.json`` (``mema benchmark run --config … --method NAME``)."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.config import BenchmarkConfig
-from benchmark.deidentify import deidentify_set
+from benchmark.deidentify import Deliver, deidentify_set, from_folder, from_method
 from benchmark.judge import Judge, diseases_of, image_batches, open_judge
 from benchmark.metrics import metrics_of
 from benchmark.tracks import disease, identity
@@ -20,6 +21,7 @@ from mema.imageset import ImageSet
 from mema.registry import resolve
 from mema.release import Release
 from mema.result import Method, ReleaseReference, Result
+from mema.weights import digest
 
 # A string, as in the command line's table: rooms do not import each other, and our methods stand as anyone's.
 BASELINES = "baselines.registry"
@@ -27,23 +29,49 @@ JUDGE = "judge"
 
 
 def run_method(build: Build, name: str) -> Result:
-    """Run the method ``name`` on the validation split of ``build.release``; write and return its result.
+    """Run the method called ``name`` and return its result.
 
     ``name`` is a file of ``methods/`` beside the build's YAML, or a registered method, which then runs with its
-    default parameters. ``build.benchmark / name`` gets ``images/`` (an ImageSet) and ``result.json``.
+    default parameters; UserError for any other.
+    """
+    return run_deidentifier(build, *load_method(build.config_path.parent / "methods", name))
+
+
+def run_deidentifier(build: Build, method: Any, description: Method) -> Result:
+    """Run a Deidentifier, which need not be registered, and return its result."""
+    seed = build.section("benchmark", BenchmarkConfig).seed
+    return score_delivery(build, from_method(method, seed), description)
+
+
+def score_folder(build: Build, name: str, folder: Path) -> Result:
+    """Score images that some other tool made of the validation split: ``<image_id>.png`` in ``folder``.
+
+    The revision is the hash of the folder; UserError for a folder that is absent or a name that is not fit for one.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder of images")
+    if name == JUDGE or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+        raise UserError(f"'{name}' cannot be a method's name: letters, digits, '.', '_' and '-' make one")
+    description = Method(name=name, revision=digest(folder)[:12], reversible=False, prior="Not stated")
+    return score_delivery(build, from_folder(folder), description)
+
+
+def score_delivery(build: Build, deliver: Deliver, description: Method) -> Result:
+    """Take what is delivered for the validation split of ``build.release``, score it, write and return the result.
+
+    ``build.benchmark / description.name`` gets ``images/`` (an ImageSet) and ``result.json``. What is not delivered
+    is a failure in the result. UserError when release or judge are absent.
     """
     config = build.section("benchmark", BenchmarkConfig)
-    method, description = load_method(build.config_path.parent / "methods", name)
     release = Release.open(build.release)
     judge = open_judge(build.benchmark / JUDGE, release, config)
     originals = release.imageset("validation")
-    folder = build.benchmark / name
+    folder = build.benchmark / description.name
     images, failures = deidentify_set(
-        method,
+        deliver,
         originals,
         folder / "images",
         batch_size=config.batch_size,
-        seed=config.seed,
         config={"method": description.model_dump(), "originals": originals.digest, "seed": config.seed},
     )
     records, diseases = originals.records(), diseases_of(originals)

@@ -46,12 +46,12 @@ def check_comparable(results: Sequence[Result]) -> None:
                 raise UserError(f"results of '{name}' and '{first.method.name}' differ in {field}; run both again")
 
 
-def interval_of(values: np.ndarray, subjects: Sequence[str], *, draws: int, seed: int) -> Interval:
+def interval_of(values: np.ndarray, subjects: Sequence[str], *, draws: int, seed: int, share: bool = False) -> Interval:
     """Return the subject-clustered bootstrap interval of the mean of ``values`` (N,).
 
-    Where all values are 0 or all are 1 a bootstrap has no width; then it is Wilson's interval over subjects.
+    Where a ``share`` is exactly 0 or 1 a bootstrap has no width; then it is Wilson's interval over subjects.
     """
-    if (values == values[0]).all() and values[0] in (0.0, 1.0):
+    if share and (values == values[0]).all() and values[0] in (0.0, 1.0):
         trials = len(set(subjects))
         low, high = wilson(trials * int(values[0]), trials, LEVEL)
         return Interval(low=low, high=high, level=LEVEL)

@@ -1,9 +1,9 @@
 """Read what a hospital hands over into two private image sets (MeMa, Section 3, Step 1).
 
-``mema generate cohort --config configs/demo.yaml`` reads ``patients.csv`` with the columns ``patient_id, image, disease``
-and optionally ``age, gender, skin_tone, lesion_mask, control``; ``image`` and ``lesion_mask`` are files relative to the
-folder of the table. Every row is checked before anything is written. Patients marked as controls are kept apart: no
-model may train on them, so that the audit can tell memory from resemblance.
+``mema generate cohort --config configs/demo.yaml`` reads ``patients.csv`` with the columns ``patient_id, image,
+disease`` and optionally ``age, gender, skin_tone, lesion_mask, control``; ``image`` and ``lesion_mask`` are files
+relative to the folder of the table. Every row is checked before anything is written. Patients marked as controls are
+kept apart: no model may train on them, so that the audit can tell memory from resemblance.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def build_cohort(build: Build) -> tuple[ImageSet, ImageSet]:
 def load_cohort(table: Path, taxonomy: Taxonomy, *, workers: int = 1) -> list[Patient]:
     """Read and check ``patients.csv`` and every photo it names; one entry per row, in order.
 
-    Subjects become ``patient-0001`` … in the order of their first row, and the photo of row 17 becomes ``photo-000017``,
-    so that only who holds the table can go back. Raises one UserError for all bad rows.
+    Subjects become ``patient-0001`` … in the order of their first row, the photo of row 17 ``photo-000017``, so that
+    only who holds the table can go back. Raises one UserError for all bad rows.
     """
     rows, problems = read_table(table, required=REQUIRED, optional=OPTIONAL)
     names = {d.name.lower(): d.code for d in taxonomy.diseases} | {d.code: d.code for d in taxonomy.diseases}

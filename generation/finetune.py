@@ -1,7 +1,8 @@
 """Fine-tune a Stable Diffusion checkpoint on the cohort with LoRA (MeMa, Section 3, Step 1).
 
-``mema generate finetune --config configs/demo.yaml``; several GPUs: ``accelerate launch -m mema.cli generate finetune …``.
-Each photo is paired with the caption ``A face, eye with {disease}``; the frozen VAE and text encoder run once.
+``mema generate finetune --config configs/demo.yaml``; on several GPUs ``accelerate launch -m mema.cli generate
+finetune --config …``. Each photo is paired with the caption ``A face, eye with {disease}``; the frozen VAE and text
+encoder run once.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from mema.build import Build
-from mema.diffusion.checkpoint import LORA_FILE, encode_latents, encode_prompts, find_weights, load_pipeline
+from mema.diffusion.checkpoint import LORA_FILE, Generator, encode_latents, encode_prompts, find_weights, load_pipeline
 from mema.diffusion.lora import LoraSettings, train_lora
 from mema.errors import UserError
 from mema.files import read_json, sha256_json, write_json
@@ -57,7 +58,7 @@ def finetune(build: Build) -> Path:
         if done == {"fingerprint": fingerprint, "lora": digest(build.lora / LORA_FILE)}:
             return build.lora
 
-    pipe = load_pipeline(config.checkpoint)
+    pipe = load_pipeline(Generator(config.checkpoint))
     taxonomy = load_taxonomy(build.clinic)
     prompts = ["", *(taxonomy.caption(code) for code in taxonomy.codes)]
     encoded = encode_prompts(pipe, prompts)

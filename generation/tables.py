@@ -60,7 +60,7 @@ def read_table(path: Path, *, required: Sequence[str], optional: Sequence[str]) 
     """Read a comma-separated UTF-8 file (a byte order mark is accepted) with a header.
 
     Returns its rows and the problems found so far (rows with too few or too many cells, which are left out). UserError
-    for a file that is missing, empty, too large, of another encoding, or whose columns are missing, unknown or repeated.
+    for a file that is missing, empty, too large or of another encoding, and for missing, unknown or repeated columns.
     """
     name = path.name
     try:

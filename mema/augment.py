@@ -13,14 +13,13 @@ from torch.nn import functional
 class Augmentation:
     """How far photos are changed; every amount is the widest of a uniform draw, zero switches it off.
 
-    ``shift`` is a share of the side; ``zoom``, ``brightness`` and ``contrast`` are relative; ``colour`` is relative
-    per channel, and small by default because redness is a sign; ``noise`` a standard deviation in [0, 1] and
-    ``blur`` one in pixels of the photo.
+    ``shift`` is a share of the side, drawn in whole pixels (resampling would blur the small signs away);
+    ``brightness`` and ``contrast`` are relative; ``colour`` is relative per channel, and small by default because
+    redness is a sign; ``noise`` a standard deviation in [0, 1] and ``blur`` one in pixels of the photo.
     """
 
     flip: bool = True
     shift: float = 0.05
-    zoom: float = 0.05
     brightness: float = 0.15
     contrast: float = 0.15
     colour: float = 0.04
@@ -34,14 +33,13 @@ def augment(images: Tensor, settings: Augmentation, generator: torch.Generator) 
     def uniform(widest: float, *shape: int) -> Tensor:
         return (torch.rand(len(images), *shape, generator=generator) * 2 - 1) * widest
 
-    mirror = torch.where(torch.rand(len(images), generator=generator) < 0.5 * settings.flip, -1.0, 1.0)
-    zoom = 1 + uniform(settings.zoom)
-    shift = 2 * uniform(settings.shift, 2)
-    affine = torch.zeros(len(images), 2, 3)
-    affine[:, 0, 0], affine[:, 1, 1] = mirror * zoom, zoom
-    affine[:, :, 2] = shift
-    grid = functional.affine_grid(affine, list(images.shape), align_corners=False)
-    moved = functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    height, width = images.shape[2:]
+    down = (torch.arange(height) + (uniform(settings.shift, 1) * height).round()).clamp(0, height - 1).long()
+    right = (torch.arange(width) + (uniform(settings.shift, 1) * width).round()).clamp(0, width - 1).long()
+    mirrored = torch.rand(len(images), 1, generator=generator) < 0.5 * settings.flip
+    right = torch.where(mirrored, right.flip(1), right)
+    each = torch.arange(len(images))
+    moved = images[each[:, None, None], :, down[:, :, None], right[:, None, :]].permute(0, 3, 1, 2)
 
     level = moved.mean(dim=(1, 2, 3), keepdim=True)
     moved = (moved - level) * (1 + uniform(settings.contrast, 1, 1, 1)) + level

@@ -1,6 +1,6 @@
 """The small disease classifier: what the demo measures medical utility with, in place of DINOv2.
 
-``fine_tune`` trains it from scratch or from shipped weights (``mema.weights.locate("phantom-judge-eye_clinic")``),
+``fine_tune`` trains it from scratch or from shipped weights (``mema.weights.locate("phantom-judge/eye_clinic")``),
 ``predict`` gives probabilities. Everything is deterministic in the seed on one machine and thread count.
 """
 
@@ -21,7 +21,8 @@ from mema.errors import UserError
 from mema.files import atomic_write
 
 INPUT_SIZE = 128
-WIDTHS = (32, 48, 96, 144)
+WIDTHS = (24, 48, 96, 144)
+PLACE_WIDTH = 24
 
 
 def _convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
@@ -53,21 +54,25 @@ class DiseaseClassifier(nn.Module):
         super().__init__()
         self.classes = tuple(classes)
         first, *rest = WIDTHS
-        layers: list[nn.Module] = [_convolution(3, first, stride=2)]
+        layers: list[nn.Module] = [_convolution(3, first, stride=2), _convolution(first, first)]
         for inputs, outputs in zip(WIDTHS, rest, strict=False):
             layers += [_convolution(inputs, outputs, stride=2), _Residual(outputs)]
         self.features = nn.Sequential(*layers)
-        # Signs are small: the strongest answer anywhere counts beside the average.
-        self.head = nn.Linear(2 * WIDTHS[-1], len(self.classes))
+        last, cells = WIDTHS[-1], (INPUT_SIZE // 2 ** len(WIDTHS)) ** 2
+        # Where a sign is counts, and how one eye compares with the other: averaging over places would lose both.
+        self.places = nn.Sequential(
+            nn.Conv2d(last, PLACE_WIDTH, 1), nn.Flatten(), nn.Linear(PLACE_WIDTH * cells, PLACE_WIDTH * 4), nn.ReLU()
+        )
+        self.head = nn.Linear(last + PLACE_WIDTH * 4, len(self.classes))
 
     def embed(self, images: Tensor) -> Tensor:
-        """Return the features before the last layer, (N, 288)."""
+        """Return the features before the last layer, (N, 240)."""
         if images.shape[-2:] != (INPUT_SIZE, INPUT_SIZE):
             images = functional.interpolate(
                 images, (INPUT_SIZE, INPUT_SIZE), mode="bilinear", antialias=True, align_corners=False
             )
         features = self.features((images * 4 - 2).contiguous(memory_format=torch.channels_last))
-        return torch.cat([features.mean(dim=(2, 3)), features.amax(dim=(2, 3))], dim=1)
+        return torch.cat([features.amax(dim=(2, 3)), self.places(features)], dim=1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits of ``images``."""
@@ -83,8 +88,8 @@ def fine_tune(
     init: Path | None = None,
     epochs: int = 12,
     seed: int = 0,
-    batch_size: int = 64,
-    learning_rate: float = 3e-3,
+    batch_size: int = 32,
+    learning_rate: float = 2e-3,
     augmentation: Augmentation | None = None,
     label: str = "classifier",
 ) -> DiseaseClassifier:
@@ -174,7 +179,7 @@ def load(path: Path) -> DiseaseClassifier:
         raise UserError(f"{path}: not the weights of a disease classifier") from None
     model = DiseaseClassifier(classes)
     try:
-        model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
+        model.load_state_dict(tensors)
     except RuntimeError:
         raise UserError(f"{path}: not the weights of a disease classifier") from None
     return model.eval().to(memory_format=torch.channels_last)
@@ -192,5 +197,6 @@ def fast_bfloat16() -> bool:
 
 def _start_from(model: DiseaseClassifier, earlier: DiseaseClassifier) -> None:
     model.features.load_state_dict(earlier.features.state_dict())
+    model.places.load_state_dict(earlier.places.state_dict())
     if model.classes == earlier.classes:
         model.head.load_state_dict(earlier.head.state_dict())

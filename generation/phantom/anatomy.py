@@ -122,12 +122,15 @@ def _hair_style(rng: np.random.Generator, age: float, male: bool) -> str:
 
 
 def skin_albedo(tone: int) -> Array:
-    """Linear albedo (3,) of Monk tone 1..10; the lightest are toned down and the darkest lifted so that shading shows."""
+    """Linear albedo (3,) of Monk tone 1..10, the lightest toned down, the darkest lifted so that shading shows."""
     code = MONK_SKIN_TONES[tone - 1]
     published = np.array([int(code[i : i + 2], 16) / 255 for i in (0, 2, 4)])
     albedo = linear(published)
-    pink = np.array([0.90, 0.70, 0.60]) if tone <= 3 else np.array([1.0, 0.86, 0.80])
-    return 0.016 + 0.90 * albedo * pink ** (0.9 if tone <= 5 else 0.35)
+    light, middle, dark = np.array([1.20, 0.91, 0.78]), np.array([1.45, 0.92, 0.62]), np.array([1.30, 0.93, 0.77])
+    hue = np.array([np.interp(tone, (1, 6, 10), levels) for levels in zip(light, middle, dark, strict=True)])
+    floor = np.array([0.062, 0.037, 0.026]) * np.clip((tone - 5) / 4, 0, 1)
+    plain = 0.85 * albedo @ np.array([0.2126, 0.7152, 0.0722]) * hue
+    return (0.012 + floor + 0.72 * plain + 0.28 * albedo) * (1 - 0.06 * max(0, 4 - tone))
 
 
 def draw_subject(
@@ -154,7 +157,7 @@ def draw_subject(
     male = (1.0 if is_male else -1.0) * (1 - 0.75 * child)
 
     def normal(mean: float, spread: float) -> float:
-        return float(mean + spread * np.clip(rng.standard_normal(), -2.2, 2.2))
+        return float(mean + 1.55 * spread * np.clip(rng.standard_normal(), -1.5, 1.5))
 
     def uniform(low: float, high: float) -> float:
         return float(rng.uniform(low, high))
@@ -168,11 +171,15 @@ def draw_subject(
         irises = (3.0, 1.5, 0.15, 0.0, 0.0, 0.0)
     iris = np.array(IRIS_COLOURS[_pick(rng, tuple(IRIS_COLOURS), irises)]) * np.exp(normal(0, 0.15))
     grey = float(np.clip((age - uniform(32, 62)) / 25, 0, 1))
-    grey_hair = np.array([0.50, 0.50, 0.50]) * uniform(0.7, 1.3)
-    brow_hair = hair * 0.8 + (grey_hair - hair) * 0.5 * grey
+    grey_hair = np.array([0.34, 0.33, 0.32]) * uniform(0.5, 1.4) * (1.0 if tone <= 6 else 0.55)
+    brow_hair = hair * 0.8 + (grey_hair * 0.6 - hair) * 0.35 * grey
     hair = hair + (grey_hair - hair) * grey
-    skin = skin_albedo(tone) * np.exp(rng.normal(0, 0.035, 3)) * np.exp(normal(0, 0.06))
-    lips = skin * np.array([0.86, 0.52, 0.54]) * np.exp(rng.normal(0, 0.06, 3))
+    skin = skin_albedo(tone) * np.exp(
+        normal(0, 0.09) + np.clip(rng.normal(0.01, 0.04), -0.015, 0.08) * np.array([1.0, -0.2, -0.8])
+    )
+    lips = skin * np.array([0.86, 0.50, 0.52]) * np.exp(rng.normal(0, 0.07, 3)) * np.exp(normal(0, 0.12))
+    if tone >= 7:
+        lips = lips * np.array([0.92, 0.62, 0.66])
     if gender == "female" and 16 < age < 80 and rng.random() < 0.45:
         lips = lips * np.array([1.0, 0.55, 0.62])
     beard_kind = rng.random()
@@ -193,41 +200,41 @@ def draw_subject(
         face_half_width=normal(0.735 + 0.012 * male, 0.026),
         skull_height=normal(1.22, 0.05),
         chin_y=normal(0.835 + 0.025 * male - 0.095 * child, 0.030),
-        jaw_power=max(1.7, normal(2.35 + 0.30 * male + 0.10 * elder - 0.1 * child, 0.32)),
+        jaw_power=max(1.4, normal(1.80 + 0.16 * male + 0.12 * elder + 0.1 * child, 0.22)),
         cheek_power=normal(2.25, 0.18),
         depth=normal(0.70, 0.03),
         cheekbone=normal(0.055 * (1 - 0.6 * child), 0.022),
         cheek_fullness=normal(0.02 + 0.05 * child - 0.035 * elder, 0.022),
         brow_ridge=max(0.0, normal(0.040 + 0.022 * male - 0.015 * child, 0.012)),
-        eye_x=normal(0.345 - 0.008 * child, 0.017),
+        eye_x=normal(0.335 - 0.008 * child, 0.018),
         eye_y=normal(-0.170 + 0.055 * child, 0.022),
-        eye_half_width=normal(0.166, 0.008),
+        eye_half_width=normal(0.160, 0.006),
         upper_height=normal(0.066 + 0.006 * child - 0.008 * elder - 0.002 * male, 0.0065),
         lower_height=normal(0.053 + 0.004 * child - 0.002 * elder, 0.0045),
-        canthal_tilt=normal(0.055 - 0.07 * elder - 0.01 * male, 0.05),
+        canthal_tilt=normal(0.055 - 0.06 * elder - 0.01 * male, 0.06),
         crease=max(0.012, normal(0.034 - 0.008 * male, 0.010)),
         crease_depth=float(np.clip(normal(0.6, 0.3), 0.1, 1.0)),
-        socket=normal(0.105 + 0.03 * elder - 0.035 * child, 0.018),
+        socket=normal(0.120 + 0.03 * elder - 0.035 * child, 0.018),
         iris_radius=normal(0.0655, 0.0018),
         iris_colour=_colour(iris),
         nose_length=normal(0.425 - 0.075 * child + 0.02 * elder + 0.008 * male, 0.028),
-        nose_half_width=normal(0.148 + 0.010 * male - 0.012 * child + 0.012 * elder + 0.004 * max(tone - 6, 0), 0.016),
+        nose_half_width=normal(0.148 + 0.010 * male - 0.012 * child + 0.012 * elder + 0.004 * max(tone - 6, 0), 0.018),
         nose_height=normal(0.205 + 0.015 * male - 0.055 * child, 0.026),
         nose_bridge=normal(0.62 - 0.15 * child, 0.15),
         nose_tip_up=normal(0.0 + 0.012 * child - 0.008 * elder, 0.010),
         mouth_y=normal(0.475 - 0.055 * child + 0.005 * elder, 0.020),
-        mouth_half_width=normal(0.265 - 0.035 * child + 0.010 * male, 0.020),
-        upper_lip=max(0.012, normal(0.044 - 0.005 * male - 0.018 * elder + 0.002 * max(tone - 5, 0), 0.010)),
-        lower_lip=max(0.02, normal(0.066 - 0.004 * male - 0.022 * elder + 0.002 * max(tone - 5, 0), 0.011)),
+        mouth_half_width=normal(0.252 - 0.035 * child + 0.010 * male, 0.020),
+        upper_lip=max(0.020, normal(0.048 - 0.005 * male - 0.018 * elder + 0.002 * max(tone - 5, 0), 0.010)),
+        lower_lip=max(0.030, normal(0.068 - 0.004 * male - 0.022 * elder + 0.002 * max(tone - 5, 0), 0.011)),
         cupid=float(np.clip(normal(0.5, 0.25), 0, 1)),
         mouth_corner=normal(0.004 + 0.016 * elder, 0.010),
         brow_gap=normal(0.168 - 0.022 * male + 0.004 * child + 0.004 * elder, 0.015),
-        brow_thickness=max(0.011, normal(0.026 + 0.007 * male - 0.006 * child, 0.007)),
+        brow_thickness=max(0.011, normal(0.026 + 0.007 * male - 0.006 * child, 0.0085)),
         brow_length=normal(0.225, 0.014),
-        brow_arch=normal(0.022 - 0.014 * male, 0.013),
-        brow_slope=normal(0.05 - 0.03 * male, 0.07),
-        brow_density=float(np.clip(normal(0.78 - 0.12 * child - 0.15 * elder, 0.14), 0.3, 1.0)),
-        chin_boss=normal(0.045 + 0.015 * male - 0.01 * child, 0.014),
+        brow_arch=normal(0.022 - 0.012 * male, 0.015),
+        brow_slope=normal(0.04 - 0.03 * male, 0.09),
+        brow_density=float(np.clip(normal(0.82 - 0.12 * child - 0.10 * elder, 0.12), 0.3, 1.0)),
+        chin_boss=normal(0.085 + 0.015 * male - 0.01 * child, 0.014),
         chin_cleft=max(0.0, normal(-0.1, 0.5)) if is_male else 0.0,
         ear_size=normal(0.19 + 0.01 * male + 0.02 * elder, 0.015),
         skin_colour=_colour(skin),
@@ -244,7 +251,7 @@ def draw_subject(
         beard=beard,
         moustache=moustache,
         stubble=stubble,
-        freckles=max(0.0, normal(0.0, 0.45)) if tone <= 4 else 0.0,
+        freckles=float(np.clip(normal(0.0, 0.4), 0, 0.7)) * (1 - 0.5 * min(1.0, elder)) if tone <= 4 else 0.0,
         wrinkles=float(np.clip(elder * normal(1.0, 0.18), 0, 1.25)),
         asymmetry=(normal(0, 0.006), normal(0, 0.006), normal(0, 0.008)),
     )
@@ -255,7 +262,7 @@ def _colour(rgb: Array) -> Colour:
     return red, green, blue
 
 
-def lid_profile(t: Array, upper: bool) -> Array:
+def lid_profile(t: Array | np.floating, upper: bool) -> Array:
     """Height (0..1) of a lid's margin over the line of the canthi at t in [-1 nasal, 1 temporal]."""
     inside = np.clip(1 - t * t, 0, 1)
     if upper:
@@ -263,7 +270,7 @@ def lid_profile(t: Array, upper: bool) -> Array:
     return inside ** np.float32(0.78) * (1 + np.float32(0.16) * t)
 
 
-def eye_to_face(subject: Subject, index: int, u: Array, v: Array) -> tuple[Array, Array]:
+def eye_to_face(subject: Subject, index: int, u: Array | np.floating, v: Array | np.floating) -> tuple[Array, Array]:
     """From an eye's own axes (u towards the temple, v down, along the canthal line) to face coordinates."""
     side = -1.0 if index == 0 else 1.0
     c, s = np.cos(subject.canthal_tilt), np.sin(subject.canthal_tilt)
@@ -292,28 +299,16 @@ def brow_centre(subject: Subject, index: int) -> tuple[float, float]:
     return side * (subject.eye_x + 0.015), subject.eye_y - subject.brow_gap + side * subject.asymmetry[1]
 
 
-def contour_half_width(subject: Subject, y: float) -> float:
-    """Half the width of the frontal face at height y."""
-    reach = (subject.chin_y + 0.04) if y > -0.05 else subject.skull_height
-    power = subject.jaw_power if y > -0.05 else 2.2
-    rest = max(0.0, 1 - abs((y + 0.05) / reach) ** power)
-    return float(subject.face_half_width * rest ** (1 / subject.cheek_power))
-
-
 def anchors(subject: Subject) -> Anchors:
     """Where things are on the subject's healthy frontal face; see :class:`Anchors` for units."""
 
     def upper(index: int, t: Array) -> tuple[Array, Array]:
         t = np.asarray(t, dtype=np.float32)
-        return eye_to_face(
-            subject, index, t * subject.eye_half_width, -subject.upper_height * lid_profile(t, True)
-        )
+        return eye_to_face(subject, index, t * subject.eye_half_width, -subject.upper_height * lid_profile(t, True))
 
     def lower(index: int, t: Array) -> tuple[Array, Array]:
         t = np.asarray(t, dtype=np.float32)
-        return eye_to_face(
-            subject, index, t * subject.eye_half_width, subject.lower_height * lid_profile(t, False)
-        )
+        return eye_to_face(subject, index, t * subject.eye_half_width, subject.lower_height * lid_profile(t, False))
 
     def pair(x: float, y: float) -> Array:
         return np.array([[-x, y], [x, y]], dtype=np.float32)
@@ -335,7 +330,9 @@ def anchors(subject: Subject) -> Anchors:
         glabella=point(0, subject.eye_y - 0.11),
         cheek=pair(0.40, (subject.eye_y + subject.mouth_y) / 2 + 0.03),
         brow=np.array([brow_centre(subject, 0), brow_centre(subject, 1)], dtype=np.float32),
-        nasolabial=pair((subject.nose_half_width + subject.mouth_half_width) / 2 + 0.06, (nose_y + subject.mouth_y) / 2),
+        nasolabial=pair(
+            (subject.nose_half_width + subject.mouth_half_width) / 2 + 0.06, (nose_y + subject.mouth_y) / 2
+        ),
         temple=pair(0.80 * subject.face_half_width, subject.eye_y - 0.12),
         hairline_y=subject.hairline_y,
         face_half_width=subject.face_half_width,

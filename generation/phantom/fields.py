@@ -10,7 +10,7 @@ _TILE_SIZE = 128
 _TILE = np.random.default_rng(20240229).standard_normal((_TILE_SIZE, _TILE_SIZE)).astype(np.float32)
 
 
-def gauss(x: Array, y: Array, cx: float, cy: float, sx: float, sy: float, angle: float = 0.0) -> Array:
+def gauss(x: Array, y: Array, cx: float, cy: float, sx: float, sy: float | Array, angle: float = 0.0) -> Array:
     """Gaussian of height 1 at (cx, cy) with axes sx, sy; cheap (an outer product) for open grids without angle."""
     if angle == 0.0:
         gx = np.exp(-0.5 * ((x - cx) / sx) ** 2)
@@ -43,7 +43,7 @@ def mix(base: Array, other: Array, weight: Array) -> Array:
 
 
 def noise(x: Array, y: Array, seed: int) -> Array:
-    """Smooth value noise of unit wavelength and about unit variance at (x, y); another ``seed``, another field."""
+    """Smooth value noise of unit wavelength and about unit variance at (x, y), which broadcast; a field per seed."""
     offset = np.random.default_rng(seed).uniform(0, _TILE_SIZE, 2)
     u, v = x + np.float32(offset[0] + 4096), y + np.float32(offset[1] + 4096)
     i, j = u.astype(np.int32), v.astype(np.int32)
@@ -54,7 +54,8 @@ def noise(x: Array, y: Array, seed: int) -> Array:
     flat = _TILE.ravel()
     top = flat.take(j0 + i0) * (1 - a) + flat.take(j0 + i1) * a
     bottom = flat.take(j1 + i0) * (1 - a) + flat.take(j1 + i1) * a
-    return (top * (1 - b) + bottom * b) * np.float32(1.5)
+    value: Array = top * (1 - b) + bottom * b
+    return value * np.float32(1.5)
 
 
 def sample(grid: Array, column: Array, row: Array) -> Array:
@@ -70,22 +71,27 @@ def sample(grid: Array, column: Array, row: Array) -> Array:
         return (flat.take(base) * (1 - a) + flat.take(base + 1) * a) * (1 - b) + (
             flat.take(base + width) * (1 - a) + flat.take(base + width + 1) * a
         ) * b
-    flat = grid.reshape(-1, grid.shape[2])
+    pixels = grid.reshape(-1, grid.shape[2])
     a, b = a[..., None], b[..., None]
-    top = flat.take(base, axis=0) * (1 - a) + flat.take(base + 1, axis=0) * a
-    bottom = flat.take(base + width, axis=0) * (1 - a) + flat.take(base + width + 1, axis=0) * a
+    top = pixels.take(base, axis=0) * (1 - a) + pixels.take(base + 1, axis=0) * a
+    bottom = pixels.take(base + width, axis=0) * (1 - a) + pixels.take(base + width + 1, axis=0) * a
     return top * (1 - b) + bottom * b
 
 
 def double(field: Array) -> Array:
     """Twice the resolution of a field (H, W, ...) by linear interpolation between pixel centres."""
-    for axis in (0, 1):
-        before = np.concatenate([field.take([0], axis), field.take(range(field.shape[axis] - 1), axis)], axis)
-        after = np.concatenate([field.take(range(1, field.shape[axis]), axis), field.take([-1], axis)], axis)
-        near = field * np.float32(0.75)
-        pair = np.stack([near + np.float32(0.25) * before, near + np.float32(0.25) * after], axis + 1)
-        field = pair.reshape(field.shape[:axis] + (2 * field.shape[axis],) + field.shape[axis + 1 :])
-    return field
+    height, width, *rest = field.shape
+    near, far = field * np.float32(0.75), field * np.float32(0.25)
+    tall = np.empty((2 * height, width, *rest), np.float32)
+    tall[0], tall[-1] = field[0], field[-1]
+    np.add(near[1:], far[:-1], out=tall[2::2])
+    np.add(near[:-1], far[1:], out=tall[1:-1:2])
+    near, far = tall * np.float32(0.75), tall * np.float32(0.25)
+    wide = np.empty((2 * height, 2 * width, *rest), np.float32)
+    wide[:, 0], wide[:, -1] = tall[:, 0], tall[:, -1]
+    np.add(near[:, 1:], far[:, :-1], out=wide[:, 2::2])
+    np.add(near[:, :-1], far[:, 1:], out=wide[:, 1:-1:2])
+    return wide
 
 
 def halve(field: Array) -> Array:

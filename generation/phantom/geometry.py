@@ -77,15 +77,17 @@ def _level(subject: Subject, shot: Shot, x: Array, y: Array) -> Array:
 
 def _relief(subject: Subject, shot: Shot, finding: Finding, x: Array, y: Array, level: Array) -> Array:
     s = subject
-    z = np.where(level > 0, s.depth * np.clip(level, 1e-6, None) ** 0.5, 3.0 * np.clip(level, -0.5, 0))
+    z = np.where(level > 0, s.depth * np.clip(level, 1e-6, None) ** 0.42, 3.0 * np.clip(level, -0.5, 0))
     base = s.eye_y + s.nose_length
     h, w = s.nose_height, s.nose_half_width
     z = z + h * s.nose_bridge * gauss(x, y, 0, s.eye_y + 0.48 * s.nose_length, 0.052, 0.38 * s.nose_length)
-    z = z + 0.95 * h * gauss(x, y, s.asymmetry[2], base - 0.055 - s.nose_tip_up, 0.42 * w + 0.012, 0.075)
-    z = z - 0.10 * gauss(x, y, 0, base + 0.055, 0.10, 0.035)
+    tip = base - 0.050 - s.nose_tip_up
+    tall = np.where(y < tip, 0.085, 0.062).astype(np.float32)
+    z = z + 0.88 * h * gauss(x, y, s.asymmetry[2], tip, 0.40 * w + 0.012, tall)
+    z = z - 0.045 * gauss(x, y, 0, base + 0.060, 0.12, 0.035)
     smile, spread = shot.smile, 1 + 0.10 * shot.smile
     for side in (-1, 1):
-        z = z + 0.42 * h * gauss(x, y, side * 0.70 * w * spread, base - 0.030, 0.30 * w, 0.042)
+        z = z + 0.50 * h * gauss(x, y, side * 0.66 * w * spread, base - 0.026, 0.28 * w, 0.040)
         z = z + s.cheekbone * gauss(x, y, side * 0.47, 0.02, 0.13, 0.09)
         z = z + (s.cheek_fullness + 0.035 * smile) * gauss(x, y, side * 0.36, 0.20 - 0.04 * smile, 0.13, 0.12)
         z = z - 0.05 * max(0.0, s.elder - 0.3) * gauss(x, y, side * 0.48, 0.30, 0.10, 0.14)
@@ -96,12 +98,12 @@ def _relief(subject: Subject, shot: Shot, finding: Finding, x: Array, y: Array, 
         bx, by = brow_centre(s, index)
         z = z - s.socket * gauss(x, y, cx * 0.94, cy - 0.02, 0.135, 0.075)
         z = z - 0.05 * gauss(x, y, side * 0.155, cy + 0.0, 0.045, 0.06)
-        z = z + (0.062 + 0.075 * state.proptosis) * gauss(x, y, cx, cy + 0.005, 0.105, 0.062 + 0.01 * state.proptosis)
+        z = z + (0.062 + 0.090 * state.proptosis) * gauss(x, y, cx, cy + 0.005, 0.105, 0.062 + 0.01 * state.proptosis)
         z = z + s.brow_ridge * gauss(x, y, bx, by - 0.05 * state.brow_raise, 0.16, 0.045, side * -s.brow_slope)
         z = z + _lid_relief(s, state, index, x, y)
     m = mouth(s, shot)
     z = z + 0.055 * gauss(x, y, 0, m.y, 0.17, 0.085)
-    z = z + s.chin_boss * gauss(x, y, 0, s.chin_y - 0.10, 0.12, 0.075) - 0.022 * gauss(x, y, 0, m.y + 0.14, 0.15, 0.034)
+    z = z + s.chin_boss * gauss(x, y, 0, s.chin_y - 0.07, 0.15, 0.085) - 0.026 * gauss(x, y, 0, m.y + 0.14, 0.15, 0.034)
     z = z - 0.03 * s.chin_cleft * gauss(x, y, 0, s.chin_y - 0.09, 0.018, 0.05)
     return z.astype(np.float32)
 
@@ -117,7 +119,8 @@ def _lid_relief(subject: Subject, state: EyeState, index: int, x: Array, y: Arra
 
 @dataclass(frozen=True)
 class View:
-    """What each pixel of a square photo shows: face coordinates ``x``, ``y``, ``level`` (> 0 on the head).
+    """What each pixel of a square photo shows: face coordinates ``x``, ``y``, height ``depth`` of the
+    point towards the viewer, and ``level`` (> 0 on the head).
 
     ``frame_x``, ``frame_y`` are the pixel's own coordinates in [-1, 1]; ``plain_x``, ``plain_y`` the head's
     coordinates at the depth of the ears, for what lies behind the face. All (H, W) float32.
@@ -125,6 +128,7 @@ class View:
 
     x: Array
     y: Array
+    depth: Array
     level: Array
     frame_x: Array
     frame_y: Array
@@ -139,9 +143,7 @@ class Camera:
         self.matrix = rotation(shot)
         roll = np.radians(shot.roll)
         self._cos, self._sin = float(np.cos(roll)), float(np.sin(roll))
-        self._scale, self._offset = shot.scale, shot.offset
-        yaw_share = 0.10 * np.sin(np.radians(shot.yaw))
-        self._offset = (shot.offset[0] - yaw_share, shot.offset[1] + 0.02)
+        self._scale, self._offset = shot.scale, (shot.offset[0], shot.offset[1] + 0.02)
 
     def project(self, x: Array, y: Array, z: Array) -> tuple[Array, Array]:
         """Head points to frame coordinates in [-1, 1]."""
@@ -178,16 +180,17 @@ class Camera:
         high, low = np.float32(head.z.max() + 0.01), np.float32(-0.35)
         travel = float(np.hypot(dx, dy)) * float(high - low)
         steps = int(np.clip(np.ceil(travel / 0.05), 1, 16))
+        depth = np.full_like(u, high)
         stride = (high - low) / np.float32(steps)
         above = np.full_like(u, high)
         gap_above = high - Head.at(head.z, x0 + dx * high, y0 + dy * high)
         below, gap_below = above.copy(), gap_above.copy()
         open_ray = np.ones(u.shape, dtype=bool)
         for k in range(1, steps + 1):
-            depth = high - stride * k
-            gap = depth - Head.at(head.z, x0 + dx * depth, y0 + dy * depth)
+            plane = high - stride * np.float32(k)
+            gap = plane - Head.at(head.z, x0 + dx * plane, y0 + dy * plane)
             above, gap_above = np.where(open_ray, below, above), np.where(open_ray, gap_below, gap_above)
-            below, gap_below = np.where(open_ray, depth, below), np.where(open_ray, gap, gap_below)
+            below, gap_below = np.where(open_ray, plane, below), np.where(open_ray, gap, gap_below)
             open_ray &= gap > 0
         for _ in range(3):
             span = np.maximum(gap_above - gap_below, 1e-6)
@@ -198,20 +201,20 @@ class Camera:
             below, gap_below = np.where(over, below, depth), np.where(over, gap_below, gap)
         x, y = x0 + dx * depth, y0 + dy * depth
         ears = np.float32(-0.05)
-        return View(x, y, Head.at(head.level, x, y), frame_x, frame_y, x0 + dx * ears, y0 + dy * ears)
+        return View(x, y, depth, Head.at(head.level, x, y), frame_x, frame_y, x0 + dx * ears, y0 + dy * ears)
 
 
 def landmarks(subject: Subject, shot: Shot, finding: Finding, head: Head, camera: Camera, size: int) -> Array:
     """The 68 iBUG points (68, 2) float32 in pixels (pixel centres are integers) as they are seen in the photo."""
-    points: list[tuple[float, float]] = []
     s = subject
     inner: list[tuple[float, float]] = []
     for index in (0, 1):
         side = -1.0 if index == 0 else 1.0
         bx, by = brow_centre(s, index)
         by -= 0.06 * finding.eyes[index].brow_raise
-        t = np.array([1, 0.55, 0.05, -0.5, -0.95]) if index == 0 else np.array([-0.95, -0.5, 0.05, 0.55, 1])
-        inner += [(bx + side * k * s.brow_length, by + brow_curve(s, k) - 0.35 * s.brow_thickness) for k in t]
+        along = (1, 0.55, 0.05, -0.5, -0.95) if index == 0 else (-0.95, -0.5, 0.05, 0.55, 1)
+        rise = brow_curve(s, np.array(along)) - 0.35 * s.brow_thickness
+        inner += [(bx + side * k * s.brow_length, by + float(r)) for k, r in zip(along, rise, strict=True)]
     base = s.eye_y + s.nose_length
     tip = base - 0.045 - s.nose_tip_up
     inner += [(0.0, s.eye_y - 0.01 + (tip - s.eye_y + 0.01) * k / 3) for k in range(4)]
@@ -222,15 +225,14 @@ def landmarks(subject: Subject, shot: Shot, finding: Finding, head: Head, camera
         if index == 1:
             order = ((-1, 0), (-0.36, -1), (0.36, -1), (1, 0), (0.36, 1), (-0.36, 1))
         for t, where in order:
-            profile = float(lid_profile(np.float32(t), where < 0))
+            profile = float(lid_profile(np.float32(t), where < 0 and top < 0))
             height = 0.0 if where == 0 else (top if where < 0 else bottom) * profile
             x, y = eye_to_face(s, index, np.float32(t * s.eye_half_width), np.float32(height))
             inner.append((float(x), float(y)))
     inner += _mouth_points(s, mouth(s, shot))
-    points = inner
-    xy = np.array(points, dtype=np.float32)
+    xy = np.array(inner, dtype=np.float32)
     z = Head.at(head.z, xy[:, 0], xy[:, 1])
-    jaw = _jaw(subject, shot, head, camera)
+    jaw = _jaw(subject, head, camera)
     inside = np.stack(camera.project(xy[:, 0], xy[:, 1], z), axis=-1)
     frame = np.concatenate([jaw, inside])
     return ((frame + 1) * (size / 2) - 0.5).astype(np.float32)
@@ -244,7 +246,7 @@ def brow_curve(subject: Subject, t: Array) -> Array:
 
 def lid_margins(subject: Subject, shot: Shot, state: EyeState) -> tuple[float, float]:
     """Signed amplitude (face units, down positive) of the upper and lower lid margin in the photo."""
-    wide = 1 + 0.22 * state.proptosis
+    wide = 1 + 0.32 * state.proptosis
     height = subject.upper_height + subject.lower_height
     squint = 0.16 * shot.squint + 0.10 * shot.smile
     swell = 0.22 * state.lid_swelling
@@ -258,10 +260,16 @@ def lid_margins(subject: Subject, shot: Shot, state: EyeState) -> tuple[float, f
 def lip_lines(subject: Subject, m: Mouth, t: Array) -> tuple[Array, Array, Array, Array]:
     """Heights y of upper lip border, its lower edge, the lower lip's upper edge and its border at t in [-1, 1]."""
     body = np.clip(1 - t * t, 0, 1)
-    middle = m.y - np.float32(m.lift) * t * t + np.float32(0.012) * (np.exp(-((t / 0.35) ** 2)) - np.float32(0.3)) * body
+    middle = (
+        m.y - np.float32(m.lift) * t * t + np.float32(0.012) * (np.exp(-((t / 0.35) ** 2)) - np.float32(0.3)) * body
+    )
     up = middle - np.float32(m.gap_up) * body
     down = middle + np.float32(m.gap_down) * body
-    bow = 1 - subject.cupid * 0.30 * np.exp(-((t / 0.13) ** 2)) + subject.cupid * 0.12 * np.exp(-(((np.abs(t) - 0.25) / 0.15) ** 2))
+    bow = (
+        1
+        - subject.cupid * 0.30 * np.exp(-((t / 0.13) ** 2))
+        + subject.cupid * 0.12 * np.exp(-(((np.abs(t) - 0.25) / 0.15) ** 2))
+    )
     top = up - np.float32(subject.upper_lip) * body**0.8 * bow
     bottom = down + np.float32(subject.lower_lip) * body**0.7
     return top, up, down, bottom
@@ -279,19 +287,20 @@ def _mouth_points(subject: Subject, m: Mouth) -> list[tuple[float, float]]:
     return upper + lower + inner_upper + inner_lower
 
 
-def _jaw(subject: Subject, shot: Shot, head: Head, camera: Camera) -> Array:
+def _jaw(subject: Subject, head: Head, camera: Camera) -> Array:
     """The 17 contour points (17, 2) in frame coordinates: the seen outline, but never behind the jaw's edge."""
     angle = np.radians(np.linspace(180, 0, 17)).astype(np.float32)
-    cx, cy = 0.0, subject.eye_y + 0.04
+    angle = angle - np.float32(np.radians(4)) * np.sin(2 * (np.pi - angle))
+    cx, cy = 0.0, subject.eye_y - 0.08
     share = np.linspace(0.55, 1.25, 141, dtype=np.float32)[None, :]
     reach = np.hypot(np.cos(angle) * subject.face_half_width, np.sin(angle) * (subject.chin_y - cy))[:, None]
     x = cx + np.cos(angle)[:, None] * share * reach
     y = cy + np.sin(angle)[:, None] * share * reach
     level = Head.at(head.level, x, y)
     u, v = camera.project(x, y, Head.at(head.z, x, y))
-    mx, my = camera.project(np.float32(cx), np.float32(cy), np.float32(0.55))
+    mx, my = camera.project(np.array(cx), np.array(cy), np.array(0.55))
     extent = (u - mx) * (u - mx) + (v - my) * (v - my)
-    extent = np.where(level > 0.05, extent, -1)
+    extent = np.where(level > 0.08, extent, -1)
     best = extent.argmax(axis=1)
     pick = np.arange(17)
     return np.stack([u[pick, best], v[pick, best]], axis=-1)

@@ -1,11 +1,12 @@
-"""The phantom hospital: photo files and tables as a real hospital would hand them over, and a set of public faces.
+"""The phantom hospital: photo files and tables as a real hospital would hand them over, and a set of public
+faces.
 
 ``render_hospital(HospitalConfig(clinic="eye_clinic"), folder)`` writes
 
-- ``photos/<patient_id>/<n>.jpg``, ``masks/<patient_id>/<n>.png`` and ``patients.csv``: the private cohort. As in MeMa,
-  no severity is annotated;
-- ``donors/photos/<image>.jpg`` and ``donors/donors.csv``: healthy public faces, nobody of whom is a patient;
-- ``truth/truth.csv``: what only a phantom knows (severity, gaze, landmarks), for the calibration of instruments.
+- ``photos/<patient_id>/<n>.jpg``, ``masks/<patient_id>/<n>.png`` and ``patients.csv``: the private cohort. As
+in MeMa, no severity is annotated; - ``donors/photos/<image>.jpg`` and ``donors/donors.csv``: healthy public
+faces, nobody of whom is a patient; - ``truth/truth.csv``: what only a phantom knows (severity, gaze,
+landmarks), for the calibration of instruments.
 
 The same config gives the same bytes. Tables are written last: where one is, its photos are complete.
 """
@@ -52,7 +53,8 @@ WEIGHTS: dict[str, dict[str, float]] = {
         "psoriasis": 0.14,
     },
 }
-"""Share of a clinic's patients per disease when the config states none: uneven, as in a clinic, but none rare."""
+"""Share of a clinic's patients per disease when the config states none: uneven, as in a clinic, but none
+rare."""
 
 PATIENT_COLUMNS = ("patient_id", "image", "disease", "age", "gender", "skin_tone", "lesion_mask", "control")
 DONOR_COLUMNS = ("image", "age", "gender", "skin_tone")
@@ -64,8 +66,9 @@ _LETTERS = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
 class HospitalConfig(BaseModel):
     """What is rendered; unknown keys are an error.
 
-    ``controls_fraction`` of each disease's patients are controls: rendered like the others, but no model may train on
-    them. ``size`` is the photos' side in pixels, ``workers`` the number of processes (it changes no byte).
+    ``controls_fraction`` of each disease's patients are controls: rendered like the others, but no model may
+    train on them. ``size`` is the photos' side in pixels, ``workers`` the number of processes (it changes no
+    byte).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -130,7 +133,8 @@ def render_patients(config: HospitalConfig, folder: Path) -> None:
 
 
 def render_donors(config: HospitalConfig, folder: Path) -> None:
-    """Write ``photos/`` and, last, ``donors.csv`` into ``folder``: one photo of each of ``config.donors`` people."""
+    """Write ``photos/`` and, last, ``donors.csv`` into ``folder``: one photo of each of ``config.donors``
+    people."""
     if _is_complete(config, folder, "donors.csv"):
         return
     cases = [draw_donor(index, config.seed) for index in range(config.donors)]
@@ -144,7 +148,8 @@ def render_donors(config: HospitalConfig, folder: Path) -> None:
 
 
 def draw_cases(config: HospitalConfig) -> list[Case]:
-    """Return the hospital's patients: diseases by quota (largest remainders, each at least once), shuffled."""
+    """Return the hospital's patients: diseases by quota (largest remainders, each at least once),
+    shuffled."""
     codes, weights = zip(*config.disease_weights.items(), strict=True)
     ideal = np.asarray(weights) / sum(weights) * (config.patients - len(codes))
     counts = 1 + np.floor(ideal).astype(int)

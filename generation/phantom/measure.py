@@ -88,7 +88,7 @@ def _auc(positive: Array, negative: Array) -> float:
 
 
 def landmark_errors(n: int = 500, seed: int = 0, *, workers: int = 1, size: int = 128) -> Array:
-    """dlib's 68 landmarks minus the truth over ``n`` photos, in interocular distances (outer corners): (faces, 68, 2)."""
+    """dlib's 68 landmarks minus the truth over ``n`` photos (faces, 68, 2), in distances of the outer eye corners."""
     import dlib
     import face_recognition_models as models
 

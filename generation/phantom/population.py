@@ -106,21 +106,27 @@ def draw_patient(
     """Draw patient ``index`` of a clinic, with the demography of the disease and ``photos`` (fewest, most)
     shots.
 
-    The disease is drawn by ``weights`` (uniform without them) unless given, the severity uniformly. The same
-    arguments give the same patient; ``disease`` and ``severity`` change what they name and the demography
-    only.
+    The disease is drawn by ``weights`` (uniform without them) unless given, the severity uniformly (0 for
+    ``normal``). The same arguments give the same patient; ``disease`` and ``severity`` change what they name
+    and the demography only.
     """
     number = subject_seed(population, clinic, index, seed)
-    rng = np.random.default_rng([number, 0])
-    codes = load_taxonomy(clinic).codes
+    person, visit = np.random.default_rng([number, 0]), np.random.default_rng([number, 1])
+    drawn_share, drawn_severity = (float(share) for share in visit.uniform(size=2))
     if disease is None:
+        codes = load_taxonomy(clinic).codes
         shares = np.array([1.0 if weights is None else weights.get(code, 0.0) for code in codes])
-        disease = codes[int(rng.choice(len(codes), p=shares / shares.sum()))]
-    drawn_severity = float(rng.uniform())
-    count = int(rng.integers(photos[0], photos[1] + 1))
-    subject = _draw_person(number, DEMOGRAPHY[load_taxonomy(clinic).disease(disease).code], rng)
-    severity = drawn_severity if severity is None else severity
-    return Case(subject, clinic, disease, severity, _draw_shots(number, count))
+        disease = codes[int(np.searchsorted(np.cumsum(shares) / shares.sum(), drawn_share, side="right"))]
+    load_taxonomy(clinic).disease(disease)
+    if disease == "normal":
+        severity = 0.0
+    return Case(
+        subject=_draw_person(number, DEMOGRAPHY[disease], person),
+        clinic=clinic,
+        disease=disease,
+        severity=drawn_severity if severity is None else severity,
+        shots=_draw_shots(number, int(visit.integers(photos[0], photos[1] + 1))),
+    )
 
 
 def draw_donor(index: int, seed: int, *, population: str = "donors", photos: int = 1) -> Case:
@@ -147,5 +153,5 @@ def _draw_person(number: int, demography: Demography, rng: np.random.Generator) 
 def _draw_shots(number: int, count: int) -> tuple[Shot, ...]:
     """Shots' seeds derive from the person's by hashing, so that two people's photos share no light or
     pose."""
-    seeds = np.random.SeedSequence([number, 1]).generate_state(count, np.uint64) >> np.uint64(16)
+    seeds = np.random.SeedSequence([number, 2]).generate_state(count, np.uint64) >> np.uint64(16)
     return tuple(draw_shot(int(one)) for one in seeds)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from generation.phantom.anatomy import Subject, anchors, eye_centre, face_to_eye
+from generation.phantom.anatomy import Subject, anchors, eye_centre, face_to_eye, lid_profile
 from generation.phantom.canvas import Array, Canvas, Finding
 from generation.phantom.eyes import eye_layer, gaze_angles
 from generation.phantom.fields import double, edge, halve, line, mix, smoothstep, srgb
-from generation.phantom.geometry import Camera, Head, View, landmarks
+from generation.phantom.geometry import Camera, Head, View, landmarks, lid_margins
 from generation.phantom.hair import hair_colour, hair_depth, surroundings
 from generation.phantom.shot import Shot
 from generation.phantom.skin import paint_skin, smooth_tint, window
@@ -60,8 +60,8 @@ def render(subject: Subject, shot: Shot, finding: Finding | None = None, size: i
         _add_eye(picture, canvas, subject, shot, finding, index, light)
     small = halve(picture)
     lesion = halve(np.clip(canvas.lesion, 0, 1)) > 0.5
-    level, depth = view.level, fields[..., 7]
-    on_head = edge(level - np.float32(0.015), 0.05)
+    depth = fields[..., 7]
+    on_head = _on_head(view)
     in_hair = smoothstep(-0.016, 0.012, depth)
     if in_hair.max() > 0:
         normal_light = 0.45 + 0.65 * np.clip(fields[..., 6] * 2 + 0.6, 0.3, 1.2)
@@ -69,10 +69,11 @@ def render(subject: Subject, shot: Shot, finding: Finding | None = None, size: i
         small = mix(small, hair, in_hair)
     behind = surroundings(subject, shot, view, light * np.float32(0.9), 0.8)
     small = mix(behind, small, on_head)
-    face_region = (level > 0.03) & (in_hair < 0.5)
+    face_region = (on_head > 0.5) & (in_hair < 0.5)
+    metered = min(1.3, (0.36 / float(np.mean(subject.skin_colour))) ** 0.25) if subject.skin_tone > 5 else 1.0
     return Photo(
-        image=_develop(small, shot),
-        lesion=lesion & (level > 0.015),
+        image=_develop(small * np.float32(metered), shot),
+        lesion=lesion & (on_head > 0.5),
         eye_region=_eye_region(subject, view) & face_region,
         face_region=face_region,
         landmarks=landmarks(subject, shot, finding, head, camera, size),
@@ -91,6 +92,13 @@ def render_batch(jobs: Sequence[Job], size: int = 128, workers: int = 1) -> Iter
     with ProcessPoolExecutor(workers) as pool:
         subjects, shots, findings = zip(*jobs, strict=True) if jobs else ((), (), ())
         yield from pool.map(render, subjects, shots, findings, [size] * len(jobs), chunksize=8)
+
+
+def _on_head(view: View) -> Array:
+    """Where the photo shows the front of the head rather than what lies behind it (S, S)."""
+    from scipy.ndimage import uniform_filter
+
+    return uniform_filter(edge(view.depth - np.float32(0.14), 0.08), 3, mode="nearest")
 
 
 def _gather(subject: Subject, head: Head, view: View) -> Array:
@@ -112,13 +120,13 @@ def _canvas(
     x, y = double(view.x), double(view.y)
     fine = double(fields[..., :4])
     albedo = np.array(subject.skin_colour, np.float32) * fine[..., :3]
-    on_face = double(edge(view.level - np.float32(0.015), 0.05) * smoothstep(0.012, -0.016, fields[..., 7]))
+    on_face = double(_on_head(view) * smoothstep(0.012, -0.016, fields[..., 7]))
     canvas = Canvas(
         x=x,
         y=y,
         albedo=albedo,
         bump=np.zeros_like(x),
-        gloss=np.full_like(x, 0.25),
+        gloss=np.full_like(x, 0.25 + 0.03 * max(0, subject.skin_tone - 6)),
         lesion=np.zeros_like(x),
         skin=on_face,
         pixel=1.0 / size,
@@ -131,9 +139,6 @@ def _canvas(
 
 
 def _aperture(subject: Subject, shot: Shot, finding: Finding, index: int, x: Array, y: Array, pixel: float) -> Array:
-    from generation.phantom.anatomy import lid_profile
-    from generation.phantom.geometry import lid_margins
-
     u, v = face_to_eye(subject, index, x, y)
     t = u / np.float32(subject.eye_half_width)
     top, bottom = lid_margins(subject, shot, finding.eyes[index])
@@ -144,7 +149,8 @@ def _aperture(subject: Subject, shot: Shot, finding: Finding, index: int, x: Arr
 def _shade(canvas: Canvas, shot: Shot, camera: Camera, slopes: Array, light: Array) -> Array:
     """Linear picture of the lit canvas."""
     rows, columns = np.gradient(canvas.bump, np.float32(canvas.pixel))
-    nx, ny = -slopes[..., 0] - columns, -slopes[..., 1] - rows
+    slope_x, slope_y, occlusion = (np.ascontiguousarray(slopes[..., k]) for k in range(3))
+    nx, ny = -slope_x - columns, -slope_y - rows
     length = np.float32(1) / np.sqrt(nx * nx + ny * ny + 1)
     toward = camera.matrix.T @ np.array(shot.light, np.float32)
     eye = camera.matrix.T @ np.array([0, 0, 1], np.float32)
@@ -154,14 +160,16 @@ def _shade(canvas: Canvas, shot: Shot, camera: Camera, slopes: Array, light: Arr
     diffuse = np.clip((facing + np.float32(0.25)) * np.float32(0.8), 0, 1)
     rim = np.clip((nx * eye[0] + ny * eye[1] + eye[2]) * length, 0, 1)
     sky = 0.75 - 0.25 * ny * length
-    shade = (shot.ambient * sky * (0.55 + 0.45 * rim) + (1.05 - 0.65 * shot.ambient) * diffuse) * (1 + slopes[..., 2])
+    shade = (shot.ambient * sky * (0.55 + 0.45 * rim) + (1.05 - 0.65 * shot.ambient) * diffuse) * (1 + occlusion)
     mirror = np.clip((nx * half[0] + ny * half[1] + half[2]) * length, 0, 1)
     square = mirror * mirror
     fourth = square * square
     eighth = fourth * fourth
-    shine = canvas.gloss * (0.10 * eighth + 0.45 * eighth * eighth * eighth) * (1 + 0.8 * slopes[..., 2]) * 0.55
-    warm = np.stack([shade + 0.02 * (1 - shade), shade, shade - 0.012], axis=-1)
-    return (canvas.albedo * warm + shine[..., None]) * light
+    shine = canvas.gloss * (0.10 * eighth + 0.45 * eighth * eighth * eighth) * (1 + 0.8 * occlusion) * 0.55
+    picture = canvas.albedo * shade[..., None]
+    picture += shine[..., None]
+    picture *= light
+    return picture
 
 
 def _add_eye(
@@ -191,7 +199,9 @@ def _tear(picture: Array, canvas: Canvas, subject: Subject, index: int, strength
     cx, cy = eye_centre(subject, index)
     part = window(canvas.x, canvas.y, (cx - 0.16, cx + 0.16, cy + 0.04, cy + 0.50))
     u, v = face_to_eye(subject, index, canvas.x[part], canvas.y[part])
-    fade = smoothstep(subject.lower_height * 0.7, subject.lower_height * 1.1, v) * smoothstep(0.45 * strength + 0.1, 0.1, v)
+    fade = smoothstep(subject.lower_height * 0.7, subject.lower_height * 1.1, v) * smoothstep(
+        0.45 * strength + 0.1, 0.1, v
+    )
     path = u + 0.045 + 0.03 * np.sin(v * 9)
     gleam = 0.55 * strength * fade * line(path - 0.006, 0.006)
     dark = 0.25 * strength * fade * line(path + 0.006, 0.012)
@@ -204,7 +214,8 @@ def _eye_region(subject: Subject, view: View) -> Array:
     for index in (0, 1):
         u, v = face_to_eye(subject, index, view.x, view.y)
         up = max(0.10, subject.brow_gap - subject.brow_thickness - 0.012)
-        region |= (u / 0.255) ** 4 + np.where(v < 0, v / np.float32(up), v / np.float32(0.19)) ** 4 < 1
+        across, down = (u / 0.255) ** 2, np.where(v < 0, v / np.float32(up), v / np.float32(0.19)) ** 2
+        region |= across * across + down * down < 1
     return region
 
 
@@ -216,12 +227,12 @@ def _develop(light: Array, shot: Shot) -> Array:
     picture = srgb(rolled).astype(np.float32)
     sigma = shot.blur * size
     if sigma > 0.15:
+        from scipy.ndimage import correlate1d
+
         reach = int(np.ceil(2.5 * sigma))
         kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2).astype(np.float32)
         kernel /= kernel.sum()
         for axis in (0, 1):
-            from scipy.ndimage import correlate1d
-
             picture = correlate1d(picture, kernel, axis=axis, mode="nearest")
     rng = np.random.default_rng([shot.seed, 0xCA3E])
     grain = rng.standard_normal(picture.shape, dtype=np.float32)

@@ -1,4 +1,5 @@
-"""Contact sheets of the phantom, to be looked at: every sign at every severity, and patients over their photos."""
+"""Contact sheets of the phantom, to be looked at: every sign at every severity, and patients over their
+photos."""
 
 from __future__ import annotations
 
@@ -44,25 +45,30 @@ def signs_sheet(clinic: str, path: Path, *, size: int = 192, seed: int = 0, work
 
 
 def patient_sheet(
-    path: Path, *, clinic: str = "eye_clinic", patients: int = 8, photos: int = 6, size: int = 192, seed: int = 0
+    path: Path,
+    *,
+    clinic: str = "eye_clinic",
+    patients: int = 8,
+    photos: int = 6,
+    size: int = 192,
+    seed: int = 0,
+    workers: int = 1,
 ) -> None:
     """Write a PNG with one row of ``photos`` shots for each of ``patients`` patients of a clinic."""
     cases = [draw_patient("tests", clinic, index, seed, photos=(photos, photos)) for index in range(patients)]
-    images = [photo.image for photo in render_batch(_jobs(cases), size=size)]
+    jobs = [(case.subject, shot, case.finding) for case in cases for shot in case.shots]
+    images = [photo.image for photo in render_batch(jobs, size=size, workers=workers)]
     labels = [_describe(case) for case in cases for _ in case.shots]
     _write_sheet(path, images, labels, columns=photos)
 
 
 def _first_patient(clinic: str, disease: str, tones: Sequence[int], seed: int) -> int:
     """Index of the first patient with this disease whose skin is of these tones."""
-    for index in count():
-        if draw_patient("tests", clinic, index, seed, disease=disease).subject.skin_tone in tones:
-            return index
-    raise AssertionError("unreachable: every disease is drawn on every tone")
-
-
-def _jobs(cases: Sequence[Case]) -> list:
-    return [(case.subject, shot, case.finding) for case in cases for shot in case.shots]
+    return next(
+        index
+        for index in count()
+        if draw_patient("tests", clinic, index, seed, disease=disease).subject.skin_tone in tones
+    )
 
 
 def _describe(case: Case) -> str:

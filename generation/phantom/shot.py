@@ -50,7 +50,7 @@ def draw_shot(seed: int) -> Shot:
         return float(np.clip(rng.normal(0, spread), -limit, limit))
 
     yaw, pitch, roll = normal(11, 25), normal(4, 10), normal(3, 8)
-    azimuth, elevation = rng.uniform(-0.85, 0.85), rng.uniform(0.05, 0.85)
+    azimuth, elevation = rng.uniform(-0.5, 0.5), rng.uniform(0.1, 0.7)
     light = (
         float(np.sin(azimuth) * np.cos(elevation)),
         float(-np.sin(elevation)),
@@ -58,27 +58,27 @@ def draw_shot(seed: int) -> Shot:
     )
     warmth = normal(0.06, 0.12)
     balance = normal(0.03, 0.06)
-    smiling = rng.random() < 0.35
-    background = rng.uniform(0.08, 0.7) * np.exp(rng.normal(0, 0.12, 3))
-    clothes = rng.uniform(0.03, 0.6) * np.exp(rng.normal(0, 0.5, 3))
+    smiling = rng.random() < 0.25
+    background = rng.uniform(0.08, 0.7) * np.exp(rng.normal(0, 0.05, 3))
+    clothes = rng.uniform(0.03, 0.6) * np.exp(rng.normal(0, 0.25, 3))
     return Shot(
         seed=seed,
         yaw=yaw,
         pitch=pitch,
         roll=roll,
-        scale=float(rng.uniform(0.93, 1.03)),
+        scale=float(rng.uniform(0.90, 1.0)),
         offset=(normal(0.02, 0.04), normal(0.015, 0.03)),
         light=light,
         light_intensity=float(rng.uniform(0.85, 1.15)),
         light_colour=(1 + warmth, 1.0, 1 - warmth),
-        ambient=float(rng.uniform(0.30, 0.60)),
+        ambient=float(rng.uniform(0.45, 0.65)),
         exposure=float(rng.uniform(0.85, 1.15)),
         white_balance=(1 + balance, 1.0, 1 - balance),
-        smile=float(rng.uniform(0.3, 1.0)) if smiling else float(rng.uniform(0, 0.15)),
-        mouth_open=float(rng.uniform(0.2, 0.8)) if rng.random() < 0.2 else 0.0,
+        smile=float(rng.uniform(0.3, 0.8)) if smiling else float(rng.uniform(0, 0.15)),
+        mouth_open=float(rng.uniform(0.2, 0.7)) if rng.random() < 0.12 else 0.0,
         squint=float(rng.uniform(0, 0.3)),
-        gaze_yaw=0.35 * yaw + normal(5, 12),
-        gaze_pitch=0.35 * pitch + normal(3, 8),
+        gaze_yaw=0.55 * yaw + normal(5, 12),
+        gaze_pitch=0.55 * pitch + normal(3, 8),
         noise=float(rng.uniform(0.003, 0.014)),
         blur=float(rng.uniform(0.0, 0.004)),
         background=(float(background[0]), float(background[1]), float(background[2])),

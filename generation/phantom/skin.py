@@ -24,11 +24,11 @@ def window(x: Array, y: Array, box: tuple[float, float, float, float]) -> tuple[
 
 
 def smooth_tint(subject: Subject, head: Head) -> Array:
-    """Slow variations of the skin on the head's grid: factors (H, W, 3) of albedo, and beard density as a 4th channel."""
+    """Slow variations of the skin on the head's grid (H, W, 4): three factors of albedo, and the beard's density."""
     s, x, y = subject, head.x, head.y
     base = s.eye_y + s.nose_length
-    red = 0.10 * gauss(x, y, 0, base - 0.03, 0.11, 0.08) + 0.05 * noise(x * 3.1 + 0 * y, y * 3.1 + 0 * x, s.seed + 1)
-    dark = 0.035 * noise(x * 5 + 0 * y, y * 5 + 0 * x, s.seed + 2)
+    red = 0.10 * gauss(x, y, 0, base - 0.03, 0.11, 0.08) + 0.05 * noise(x * 3.1, y * 3.1, s.seed + 1)
+    dark = 0.035 * noise(x * 5, y * 5, s.seed + 2)
     for index in (0, 1):
         side = -1 if index == 0 else 1
         cx, cy = eye_centre(s, index)
@@ -37,24 +37,28 @@ def smooth_tint(subject: Subject, head: Head) -> Array:
         dark = dark + 0.10 * gauss(x, y, cx, cy - 0.07, 0.13, 0.05)
         dark = dark + 0.16 * gauss(x, y, side * 0.12, cy, 0.05, 0.07)
     red = red * (1.0 if s.skin_tone <= 6 else 0.6)
-    tint = (1 - dark[..., None] * np.array([0.8, 1.0, 1.0], np.float32)) * (1 - np.clip(red, -0.3, 0.6)[..., None] * _RED)
-    jaw = smoothstep(0.10, 0.32, y + 0.55 * np.abs(x) - 0.18) * smoothstep(0.15, 0.55, np.abs(x) + 0.9 * np.clip(y - 0.35, 0, 1))
+    tint = (1 - dark[..., None] * np.array([0.8, 1.0, 1.0], np.float32)) * (
+        1 - np.clip(red, -0.3, 0.6)[..., None] * _RED
+    )
+    jaw = smoothstep(0.10, 0.32, y + 0.55 * np.abs(x) - 0.18) * smoothstep(
+        0.15, 0.55, np.abs(x) + 0.9 * np.clip(y - 0.35, 0, 1)
+    )
     lip_zone = gauss(x, y, 0, s.mouth_y - 0.105, 0.17, 0.045)
-    beard = np.clip(jaw + smoothstep(0.60, 0.70, y) + 0 * x, 0, 1) * smoothstep(-0.1, 0.05, y)
+    beard = np.clip(jaw + smoothstep(0.60, 0.70, y), 0, 1) * smoothstep(-0.1, 0.05, y)
     moustache = np.clip(1.3 * lip_zone, 0, 1)
     density = np.maximum(beard * max(s.beard, 0.30 * s.stubble), moustache * max(s.moustache, 0.34 * s.stubble))
     return np.concatenate([tint, density[..., None]], axis=-1).astype(np.float32)
 
 
 def paint_skin(canvas: Canvas, subject: Subject, shot: Shot, finding: Finding, beard: Array) -> None:
-    """Adds to a canvas that already carries the slow tint: fine texture, folds, freckles, lips, nostrils and hair of the face.
+    """Adds to a slowly tinted canvas fine texture, folds, freckles, lips, nostrils and the hair of the face.
 
     ``beard`` (H, W) is the density of facial hair in [0, 1].
     """
     x, y = canvas.x, canvas.y
     grain = noise(x * 30, y * 30, subject.seed + 3)
-    canvas.albedo *= (1 + (0.012 + 0.02 * subject.elder) * grain)[..., None]
-    canvas.bump += np.float32(0.0006 + 0.0008 * subject.elder) * grain
+    canvas.albedo *= (1 + (0.012 + 0.012 * subject.elder) * grain)[..., None]
+    canvas.bump += np.float32((0.0004 + 0.0005 * subject.elder) * min(1.0, 1.6 - 0.12 * subject.skin_tone)) * grain
     if subject.freckles > 0.05 or subject.elder > 0.4:
         _spots(canvas, subject)
     _folds(canvas, subject, shot, finding)
@@ -68,11 +72,11 @@ def paint_skin(canvas: Canvas, subject: Subject, shot: Shot, finding: Finding, b
 
 
 def _spots(canvas: Canvas, subject: Subject) -> None:
-    field = noise(canvas.x * 26, canvas.y * 26, subject.seed + 5)
+    field = noise(canvas.x * 30 + canvas.y * 13, canvas.y * 30 - canvas.x * 13, subject.seed + 5)
     zone = gauss(canvas.x, canvas.y, 0, 0.0, 0.38, 0.17)
     freckles = subject.freckles * zone * smoothstep(0.9, 1.9, field)
     if subject.elder > 0.4:
-        old = noise(canvas.x * 8, canvas.y * 8, subject.seed + 6)
+        old = noise(canvas.x * 8 + canvas.y * 5, canvas.y * 8 - canvas.x * 5, subject.seed + 6)
         freckles = freckles + 0.45 * (subject.elder - 0.4) * smoothstep(1.5, 2.3, old)
     canvas.albedo *= 1 - freckles[..., None] * np.array([0.35, 0.5, 0.6], np.float32)
 
@@ -106,7 +110,11 @@ def _folds(canvas: Canvas, subject: Subject, shot: Shot, finding: Finding) -> No
         x, y = side * canvas.x[part], canvas.y[part]
         top = s.eye_y + s.nose_length - 0.06
         run = (y - top) / (s.mouth_y + 0.03 - top)
-        path = x - (s.nose_half_width + 0.015 + (s.mouth_half_width * 1.12 - s.nose_half_width + 0.02) * np.clip(run, 0, 1.3) ** 1.2)
+        path = x - (
+            s.nose_half_width
+            + 0.015
+            + (s.mouth_half_width * 1.12 - s.nose_half_width + 0.02) * np.clip(run, 0, 1.3) ** 1.2
+        )
         fade = smoothstep(-0.05, 0.2, run) * smoothstep(1.25, 0.75, run)
         strength = 0.16 + 0.75 * age + 0.55 * shot.smile - 0.12 * s.child
         _crease(canvas, part, max(0.0, strength) * fade * line(path, 1.7 * width), 0.013)
@@ -139,11 +147,22 @@ def _nostrils(canvas: Canvas, subject: Subject) -> None:
     x, y = canvas.x[part], canvas.y[part]
     shade = np.zeros_like(x)
     for side in (-1, 1):
-        hole = gauss(x, y, side * 0.46 * s.nose_half_width, base + 0.012 - 0.3 * s.nose_tip_up, 0.20 * s.nose_half_width, 0.013, side * 0.30)
-        wing = line(np.hypot((x * side - 0.62 * s.nose_half_width) / 0.42, (y - base + 0.028) / 0.55 * 1.2) - np.float32(0.105), 0.022)
+        hole = gauss(
+            x,
+            y,
+            side * 0.46 * s.nose_half_width,
+            base + 0.012 - 0.3 * s.nose_tip_up,
+            0.20 * s.nose_half_width,
+            0.013,
+            side * 0.30,
+        )
+        wing = line(
+            np.hypot((x * side - 0.62 * s.nose_half_width) / 0.42, (y - base + 0.028) / 0.55 * 1.2) - np.float32(0.105),
+            0.022,
+        )
         wing = wing * smoothstep(0.75, 0.95, x * side / s.nose_half_width) * smoothstep(base + 0.03, base + 0.01, y)
         shade = np.maximum(shade, np.maximum(0.90 * hole, 0.30 * wing))
-    below = 0.20 * gauss(x, y, 0, base + 0.026, 0.6 * s.nose_half_width, 0.016)
+    below = 0.12 * gauss(x, y, 0, base + 0.026, 0.6 * s.nose_half_width, 0.016)
     canvas.albedo[part] *= 1 - np.maximum(shade, below)[..., None] * np.array([0.86, 0.95, 0.97], np.float32)
 
 
@@ -161,24 +180,31 @@ def _lips(canvas: Canvas, subject: Subject, m: Mouth) -> None:
     lines = 1 + 0.06 * noise(x * 45, y * 8, subject.seed + 21)
     albedo = mix(canvas.albedo[part], colour * lines[..., None] * (1 - 0.18 * (y < up))[..., None], 0.85 * lips)
     body = np.clip((bottom - y) / np.maximum(bottom - down, 0.01), 0, 1)
-    rise = lips * np.where(y > down, np.sin(np.pi * body) * 0.020, 0.010 * np.clip((y - top) / np.maximum(up - top, 0.01), 0, 1))
+    rise = lips * np.where(
+        y > down, np.sin(np.pi * body) * 0.020, 0.010 * np.clip((y - top) / np.maximum(up - top, 0.01), 0, 1)
+    )
     canvas.bump[part] += rise.astype(np.float32)
-    canvas.gloss[part] += 0.25 * lips
+    canvas.gloss[part] += (0.40 - 0.03 * subject.skin_tone - canvas.gloss[part]) * lips
     gap = edge(y - up, 1.5 * pixel) * edge(down - y, 1.5 * pixel) * across * (down - up > 0.002)
-    seam = line(y - (up + down) / 2, max(0.007, 0.7 * pixel)) * across
-    albedo *= 1 - 0.72 * (seam * (1 - gap))[..., None] * np.array([0.85, 1, 1], np.float32)
+    seam = line(y - (up + down) / 2, max(0.009, 0.7 * pixel)) * across
+    albedo *= 1 - 0.80 * (seam * (1 - gap))[..., None] * np.array([0.85, 1, 1], np.float32)
     opening = np.maximum(down - up, 1e-3)
     teeth = smoothstep(0.062, 0.045, y - up) * (0.75 + 0.25 * np.cos(x * 75) ** 2) * smoothstep(1, 0.55, np.abs(t))
-    inside = np.array([0.10, 0.02, 0.02], np.float32) + teeth[..., None] * np.array([0.60, 0.56, 0.47], np.float32) * np.clip(opening * 25, 0, 1)[..., None]
+    inside = (
+        np.array([0.10, 0.02, 0.02], np.float32)
+        + teeth[..., None] * np.array([0.60, 0.56, 0.47], np.float32) * np.clip(opening * 25, 0, 1)[..., None]
+    )
     canvas.albedo[part] = mix(albedo, inside, gap)
     canvas.skin[part] *= 1 - np.maximum(lips, gap)
 
 
 def _beard(canvas: Canvas, subject: Subject, density: Array) -> None:
-    strands = noise(canvas.x * 42 + 6 * canvas.y, canvas.y * 22, subject.seed + 31)
-    cover = np.clip(density * (1 + 0.35 * strands * density), 0, 0.95) * np.where(canvas.skin > 0.5, 1, 0.15)
-    canvas.albedo[:] = mix(canvas.albedo, np.array(subject.brow_colour, np.float32) * (1 + 0.25 * strands)[..., None], cover)
-    canvas.bump += 0.003 * density * strands
+    strands = noise(canvas.x * 75 + 11 * canvas.y, canvas.y * 38 - 9 * canvas.x, subject.seed + 31)
+    cover = np.clip(density * (0.88 + 0.14 * strands), 0, 0.95) * np.where(canvas.skin > 0.5, 1, 0.15)
+    canvas.albedo[:] = mix(
+        canvas.albedo, np.array(subject.brow_colour, np.float32) * (1 + 0.18 * strands)[..., None], cover
+    )
+    canvas.bump += 0.0008 * density * strands
     canvas.gloss *= 1 - 0.6 * cover
 
 
@@ -193,7 +219,9 @@ def _lid_skin(canvas: Canvas, subject: Subject, finding: Finding, index: int) ->
     u, v = face_to_eye(subject, index, canvas.x[part], canvas.y[part])
     ring = np.exp(-((u / 0.20) ** 4) - np.where(v < 0, v / 0.125, v / 0.14) ** 4)
     blotch = 1 + 0.15 * noise(u * 12, v * 12, subject.seed + 41 + index)
-    depth = np.array([0.12, 0.60, 0.52], np.float32) if subject.skin_tone <= 6 else np.array([0.20, 0.55, 0.42], np.float32)
+    depth = (
+        np.array([0.12, 0.60, 0.52], np.float32) if subject.skin_tone <= 6 else np.array([0.20, 0.55, 0.42], np.float32)
+    )
     canvas.albedo[part] *= 1 - np.clip(0.95 * redness * ring * blotch, 0, 1)[..., None] * depth
     canvas.gloss[part] += 0.30 * swelling * ring
     canvas.albedo[part] *= 1 - 0.16 * swelling * (line(v - 0.165 + 0.9 * u * u, 0.022) * (np.abs(u) < 0.19))[..., None]
@@ -208,9 +236,13 @@ def _brow(canvas: Canvas, subject: Subject, finding: Finding, index: int) -> Non
     t = x / np.float32(s.brow_length)
     offset = y - brow_curve(s, t)
     half = s.brow_thickness * (1.05 - 0.55 * np.clip((t + 0.4) / 1.4, 0, 1) ** 1.5)
-    hairs = noise(x * 70 - y * 95, y * 30 + x * 14, s.seed + 51)
-    body = smoothstep(1.35, 0.75, np.abs(offset) / half + 0.12 * hairs) * smoothstep(1.12, 0.92, np.abs(t + 0.03) + 0.04 * hairs)
-    cover = np.clip(body * s.brow_density * (0.86 + 0.28 * hairs) * smoothstep(-1.15, -0.6, t + 0.06 * hairs), 0, 0.95)
-    canvas.albedo[part] = mix(canvas.albedo[part], np.broadcast_to(np.array(s.brow_colour, np.float32), (*t.shape, 3)), cover)
+    hairs = noise(x * 95 - y * 110, y * 45 + x * 30, s.seed + 51)
+    body = smoothstep(1.35, 0.75, np.abs(offset) / half + 0.12 * hairs) * smoothstep(
+        1.12, 0.92, np.abs(t + 0.03) + 0.04 * hairs
+    )
+    cover = np.clip(body * s.brow_density * (0.90 + 0.18 * hairs) * smoothstep(-1.15, -0.6, t + 0.06 * hairs), 0, 0.95)
+    canvas.albedo[part] = mix(
+        canvas.albedo[part], np.broadcast_to(np.array(s.brow_colour, np.float32), (*t.shape, 3)), cover
+    )
     canvas.gloss[part] *= 1 - 0.7 * cover
-    canvas.bump[part] += 0.004 * cover * hairs
+    canvas.bump[part] += 0.0012 * cover * hairs

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,19 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
+
+
+class Generator(NamedTuple):
+    """Which weights make a generator.
+
+    ``checkpoint`` and ``adapter`` (an IP-Adapter with ``models/image_encoder``) are names of weights or folders,
+    ``adapter_file`` picks one of several files in the adapter's ``models/``, ``lora`` is a folder or a file.
+    """
+
+    checkpoint: str | Path
+    lora: str | Path | None = None
+    adapter: str | Path | None = None
+    adapter_file: str | None = None
 
 
 def find_weights(source: str | Path) -> Path:
@@ -47,23 +60,17 @@ def find_adapter(source: str | Path, file: str | None = None) -> Path:
     return files[0]
 
 
-def load_pipeline(
-    checkpoint: str | Path,
-    *,
-    lora: Path | None = None,
-    adapter: str | Path | None = None,
-    adapter_file: str | None = None,
-    device: str | None = None,
-) -> Any:
+def load_pipeline(generator: Generator, *, device: str | None = None) -> Any:
     """Return a diffusers ``StableDiffusionPipeline`` in float32, in evaluation mode, without a safety checker.
 
-    ``lora`` (a folder with ``pytorch_lora_weights.safetensors`` or such a file) is merged into the UNet, which saves
-    two small matrix products a layer. ``adapter`` is an IP-Adapter folder. ``device`` defaults to the GPU if there
-    is one. UserError when something is missing or is not what its name says.
+    The LoRA is merged into the UNet, which saves two small matrix products a layer. ``device`` defaults to the GPU if
+    there is one. UserError when something is missing or is not what its name says.
     """
     import torch
     from diffusers import StableDiffusionPipeline
 
+    _quieten()
+    checkpoint, lora, adapter, adapter_file = generator
     folder = find_weights(checkpoint)
     if not (folder / "model_index.json").is_file():
         raise UserError(f"checkpoint {checkpoint}: no model_index.json in {folder}, so not in diffusers format")
@@ -74,7 +81,7 @@ def load_pipeline(
             use_safetensors=True,
             safety_checker=None,
             requires_safety_checker=False,
-            torch_dtype=torch.float32,
+            dtype=torch.float32,
         )
     except (OSError, ValueError) as error:
         raise UserError(f"checkpoint {checkpoint}: cannot be loaded ({_first_line(error)})") from None
@@ -113,14 +120,9 @@ def lora_file(source: str | Path) -> Path:
     return path
 
 
-def generator_digest(
-    checkpoint: str | Path,
-    *,
-    lora: Path | None = None,
-    adapter: str | Path | None = None,
-    adapter_file: str | None = None,
-) -> str:
+def generator_digest(generator: Generator) -> str:
     """Return the sha256 that stands for all weights of a generator: names and hashes of its safetensors files."""
+    checkpoint, lora, adapter, adapter_file = generator
     folder = find_weights(checkpoint)
     files = {f"checkpoint/{f.relative_to(folder).as_posix()}": f for f in sorted(folder.rglob("*.safetensors"))}
     if lora is not None:
@@ -166,6 +168,16 @@ def encode_faces(pipe: Any, images: np.ndarray, *, batch: int = 16) -> Tensor:
             pixels = pipe.feature_extractor(list(images[start : start + batch]), return_tensors="pt").pixel_values
             parts.append(pipe.image_encoder(pixels.to(pipe.device)).image_embeds.float().cpu())
     return torch.cat(parts)
+
+
+def _quieten() -> None:
+    """Keep the libraries' bars over a few small files out of the way of the stages' own bars."""
+    import diffusers
+    import transformers
+
+    for library in (diffusers, transformers):
+        library.utils.logging.disable_progress_bar()
+        library.utils.logging.set_verbosity_error()
 
 
 def _first_line(error: Exception) -> str:

@@ -132,7 +132,7 @@ def learning_rate(settings: LoraSettings, step: int, total: int) -> float:
     return settings.learning_rate * 0.5 * (1 + cos(pi * done))
 
 
-def add_lora(unet: torch.nn.Module, settings: LoraSettings, init: Path | None = None) -> dict[str, torch.nn.Parameter]:
+def add_lora(unet: Any, settings: LoraSettings, init: Path | None = None) -> dict[str, torch.nn.Parameter]:
     """Freeze ``unet``, add a trainable LoRA (alpha = rank) in float32 and return its parameters by name.
 
     The first factors are drawn from ``settings.seed``, the second are 0; with ``init`` both are read from that LoRA.
@@ -217,7 +217,7 @@ def _save_state(
     from safetensors.torch import save
 
     optimizer = getattr(optimizer, "optimizer", optimizer)
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for name, parameter in parameters.items():
         moments = optimizer.state[parameter]
         tensors |= {
@@ -232,7 +232,7 @@ def _save_state(
 def _load_state(
     file: Path, fingerprint: str, parameters: dict[str, torch.nn.Parameter], optimizer: torch.optim.Adam
 ) -> list[float]:
-    """Restore what ``_save_state`` wrote under this fingerprint and return its losses; an empty list if there is none."""
+    """Restore what ``_save_state`` wrote under this fingerprint and return its losses; none, if it wrote nothing."""
     import torch
     from safetensors import safe_open
 

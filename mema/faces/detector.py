@@ -6,6 +6,7 @@ landmark model's training data (iBUG 300-W) exclude commercial use.
 
 from __future__ import annotations
 
+import warnings
 from functools import lru_cache
 from typing import Any
 
@@ -32,7 +33,10 @@ def load_dlib() -> Any:
 def model_file(kind: str) -> str:
     """Return the path of a dlib model, ``kind`` "pose_predictor" or "face_recognition"; UserError when absent."""
     try:
-        import face_recognition_models
+        with warnings.catch_warnings():
+            # It still asks pkg_resources, whose deprecation is no news to our users.
+            warnings.simplefilter("ignore", UserWarning)
+            import face_recognition_models
     except ImportError:
         raise UserError(
             "face_recognition_models (with setuptools < 81) is not installed: pip install 'openmema[faces]'"

@@ -9,14 +9,15 @@ import numpy as np
 from mema.faces.detector import WORKING_SIZE, largest_face, load_dlib, model_file, shape_of, working_copy
 from mema.faces.recognisers import Embeddings, unit
 
-# Where a face is taken to be when the detector misses it: a centred box, as a share of the shorter side.
-DEFAULT_BOX_SHARE = 0.62
+# Where a face is taken to be when the detector misses it: the phantoms' median HOG box, in shares of the shorter side.
+DEFAULT_BOX_SIDE = 0.70
+DEFAULT_BOX_DROP = 0.06
 
 
 class DlibRecogniser:
     """HOG face box, 68 landmarks, aligned chip of 150 px, descriptor; distances below 0.6 before normalisation.
 
-    Where HOG sees no face, the landmarks are fitted into a default box in the photo's centre, and ``found`` is False.
+    Where HOG sees no face, ``found`` is False and the landmarks are fitted into a default box about the centre.
     """
 
     dimension = 128
@@ -39,8 +40,8 @@ class DlibRecogniser:
 
 
 def default_box(working: np.ndarray) -> Any:
-    """Return the centred dlib rectangle that stands for a face the detector missed."""
+    """Return the dlib rectangle about the centre that stands for a face the detector missed."""
     height, width = working.shape[:2]
-    side = round(DEFAULT_BOX_SHARE * WORKING_SIZE)
-    left, top = (width - side) // 2, (height - side) // 2
+    side = round(DEFAULT_BOX_SIDE * WORKING_SIZE)
+    left, top = (width - side) // 2, (height - side) // 2 + round(DEFAULT_BOX_DROP * WORKING_SIZE)
     return load_dlib().rectangle(left, top, left + side, top + side)

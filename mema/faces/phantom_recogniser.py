@@ -53,7 +53,9 @@ class EmbeddingNet(nn.Module):
         self.features = nn.Sequential(*layers)
         last, side = widths[-1], INPUT_SIZE // 2 ** len(widths)
         self.places = nn.Conv2d(last, last, side, groups=last, bias=False)
-        self.head = nn.Sequential(nn.BatchNorm1d(last), nn.Linear(last, DIMENSION, bias=False), nn.BatchNorm1d(DIMENSION))
+        self.head = nn.Sequential(
+            nn.BatchNorm1d(last), nn.Linear(last, DIMENSION, bias=False), nn.BatchNorm1d(DIMENSION)
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the vectors of ``images``."""
@@ -64,13 +66,16 @@ class EmbeddingNet(nn.Module):
 
 def load_network(path: Path) -> EmbeddingNet:
     """Load an EmbeddingNet in evaluation mode, float32, from safetensors; UserError when they do not fit."""
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     network = EmbeddingNet()
     try:
-        network.load_state_dict({key: value.float() for key, value in load_file(path).items()})
-    except RuntimeError as error:
-        raise UserError(f"{path}: not the weights of an EmbeddingNet ({str(error).splitlines()[0]})") from None
+        network.load_state_dict(load_file(path))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (SafetensorError, RuntimeError):
+        raise UserError(f"{path}: not the weights of an EmbeddingNet") from None
     return network.eval().to(memory_format=torch.channels_last)
 
 
@@ -109,7 +114,7 @@ class PhantomRecogniser:
         from mema.weights import locate
 
         self.name = name
-        self.network = load_network(locate(name))
+        self.network = load_network(locate(f"phantom-recognisers/{name.removeprefix('phantom-')}"))
 
     def embed(self, images: np.ndarray) -> Embeddings:
         """Read ``images``, uint8 RGB (N, H, W, 3)."""

@@ -91,9 +91,7 @@ def calibrate(
     drawn = [_quantile(impostors, far, row) for row in weights if impostors.total(row) > 0]
     low, high = np.quantile(drawn, [0.025, 0.975])
     finest = 1 / impostors.distinct
-    return Threshold(
-        distance, far, (float(low), float(high)), impostors.distinct, finest, resolved=bool(far >= finest)
-    )
+    return Threshold(distance, far, (float(low), float(high)), impostors.distinct, finest, resolved=bool(far >= finest))
 
 
 def _quantile(impostors: _Impostors, far: float, weights: np.ndarray) -> float:
@@ -101,8 +99,8 @@ def _quantile(impostors: _Impostors, far: float, weights: np.ndarray) -> float:
     first, second = impostors.subjects.T
     weight = weights[first] * weights[second]
     below = np.cumsum(weight)
-    # Half a unit of slack: far x total is meant as a count and carries rounding error.
-    place = np.searchsorted(below, far * impostors.total(weights) + 1e-6, side="right")
+    # far x total is meant as a count but carries rounding error.
+    place = int(np.searchsorted(below, far * impostors.total(weights) + 1e-6, side="right"))
     return float(impostors.distances[min(place, len(below) - 1)])
 
 
@@ -140,7 +138,8 @@ def _all(vectors: np.ndarray, codes: np.ndarray, far: float) -> _Impostors:
     distinct = round(total(np.ones(len(photos))))
     # A resample can make the nearest pairs rarer and reach further up: keep several times the tail itself.
     keep = min(distinct, 16 * int(np.ceil(far * distinct)) + 1024)
-    rows, distances = np.empty((0, 2), np.int64), np.empty(0, np.float32)
+    rows: np.ndarray = np.empty((0, 2), np.int64)
+    distances: np.ndarray = np.empty(0, np.float32)
     for block_rows, block_distances in _impostor_blocks(vectors, codes):
         rows = np.concatenate([rows, block_rows])
         distances = np.concatenate([distances, block_distances])
@@ -162,7 +161,7 @@ def _impostor_blocks(vectors: np.ndarray, codes: np.ndarray) -> Iterator[tuple[n
                 impostor = np.triu(impostor, 1)
             rows = np.argwhere(impostor)
             cosine = (vectors[left] @ vectors[right].T)[impostor]
-            yield rows + [start, other], np.sqrt(np.maximum(2 - 2 * cosine, 0))
+            yield rows + np.array([start, other]), np.sqrt(np.maximum(2 - 2 * cosine, 0))
 
 
 def _distances(vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:

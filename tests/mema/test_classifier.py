@@ -63,12 +63,8 @@ def test_saved_weights_come_back(trained, tmp_path):
     full, half = (classifier.load(tmp_path / f"{name}.safetensors") for name in ("full", "half"))
     assert full.classes == CLASSES
     np.testing.assert_array_equal(classifier.predict(full, images), classifier.predict(trained, images))
-    np.testing.assert_allclose(
-        classifier.predict(half, images), classifier.predict(trained, images), atol=0.02
-    )
-    assert (tmp_path / "half.safetensors").stat().st_size < 0.55 * (
-        tmp_path / "full.safetensors"
-    ).stat().st_size
+    np.testing.assert_allclose(classifier.predict(half, images), classifier.predict(trained, images), atol=0.02)
+    assert (tmp_path / "half.safetensors").stat().st_size < 0.55 * (tmp_path / "full.safetensors").stat().st_size
 
 
 def test_fine_tuning_starts_from_init(trained, tmp_path):

@@ -2,6 +2,7 @@ import json
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import datasets
 import numpy as np
@@ -121,8 +122,6 @@ def slow(start, stop):
     return make(start, stop)
 write_imageset({path!r}, 12, slow, config={{}}, shard_size=2)
 """
-    from pathlib import Path
-
     code = program.format(tests=str(Path(__file__).parent), path=str(tmp_path / "killed"))
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -134,3 +133,24 @@ write_imageset({path!r}, 12, slow, config={{}}, shard_size=2)
     assert not (tmp_path / "killed" / MARKER).exists()
     resumed = write_imageset(tmp_path / "killed", 12, make, config={}, shard_size=2)
     assert resumed.digest == write_imageset(tmp_path / "whole", 12, make, config={}, shard_size=2).digest
+
+
+def test_a_full_disk_loses_nothing(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=40k", "tmpfs", disk], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a small disk needs root")
+    try:
+        with pytest.raises(OSError, match="No space left"):
+            write_imageset(disk / "set", 20, make, config={}, shard_size=2)
+        kept = sorted((disk / "set").glob("*.parquet"))
+        assert 0 < len(kept) < 10
+        assert not [file for file in (disk / "set").iterdir() if file.name.endswith(".part")]
+        subprocess.run(["mount", "-o", "remount,size=10m", disk], check=True)
+        resumed = write_imageset(disk / "set", 20, make, config={}, shard_size=2)
+        assert resumed.digest == write_imageset(tmp_path / "whole", 20, make, config={}, shard_size=2).digest
+    finally:
+        subprocess.run(["umount", disk], check=True)

@@ -7,9 +7,11 @@ squint, heavy-level`` or ``skin with wrinkles, slight-level``.
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
-from generation.phantom.anatomy import HAIR_COLOURS, IRIS_COLOURS, Subject
+from generation.phantom.anatomy import HAIR_COLOURS, HAIR_STYLES, IRIS_COLOURS, Subject
 from generation.phantom.shot import Shot
 from mema.taxonomy import load_taxonomy, taxonomies
 
@@ -54,6 +56,22 @@ def caption(subject: Subject, shot: Shot, rng: np.random.Generator, *, most: int
     facts = phrases(subject, shot)
     count = int(rng.integers(0, min(most, len(facts)) + 1))
     return ", ".join([BEGINNING, *(facts[i] for i in rng.permutation(len(facts))[:count])])
+
+
+def traits(subject: Subject) -> list[float]:
+    """Everything lasting about a subject as numbers, in a fixed order: colours as logarithms, hair style one-hot."""
+    numbers = [float(subject.gender == "female")]
+    for field in dataclasses.fields(subject):
+        value = getattr(subject, field.name)
+        if field.name == "hair_style":
+            numbers += [float(value == style) for style in HAIR_STYLES]
+        elif field.name.endswith("_colour"):
+            numbers += [float(part) for part in np.log(value)]
+        elif isinstance(value, tuple):
+            numbers += [float(part) for part in value]
+        elif isinstance(value, int | float) and field.name != "seed":
+            numbers.append(float(value))
+    return numbers
 
 
 def degree(value: float) -> str:

@@ -1,9 +1,9 @@
 """Donors' photos to train on, rendered once.
 
-    python -m generation.phantom.training.data --out runs/training/donors --donors 4000 --photos 4 --workers 2
+    python -m generation.phantom.training.data --out runs/training/donors --donors 1200 --photos 3 --workers 2
 
-writes ``images.npy`` (N, 128, 128, 3) uint8, ``eyes.npy`` (N, 4) int16 and ``config.json``. Photo i shows donor
-``i // photos``. The donors are persons of the population "donors" under a seed of their own (``SEED``), so neither the
+writes ``images.npy`` (N, 128, 128, 3) uint8, ``eyes.npy`` (N, 4) int16, ``captions.json``, ``traits.npy`` and
+``config.json``. The donors are persons of the population "donors" under a seed of their own (``SEED``), so neither the
 demo's donors nor any patient, judge or instrument's subject is among them.
 """
 
@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from generation.phantom.population import Case, draw_donor
-from generation.phantom.training.captions import caption
+from generation.phantom.population import draw_donor
+from generation.phantom.training.captions import caption, traits
 from mema.errors import UserError
 from mema.files import read_json, write_json
 
@@ -27,27 +27,21 @@ HELD_OUT = 0.04
 """Share of the donors, the last ones, that no training step sees; measurements are made on them."""
 
 
+VARIANTS = 8
+"""Captions of each photo."""
+
+
 class Donors(NamedTuple):
     """Rendered donors: ``images`` (N, S, S, 3) uint8, ``eyes`` (N, 4) int16 (left, top, right, bottom of both eyes'
-    box in pixels), ``donor`` (N,) int64, ``photos`` of each donor, and ``training`` photos (the first ones)."""
+    box in pixels), ``captions`` (N lists of ``VARIANTS``), ``traits`` (donors, T) float32, how many ``photos`` each
+    donor has, and how many photos (the first ones) are for ``training``. Photo i shows donor ``i // photos``."""
 
     images: np.ndarray
     eyes: np.ndarray
-    donor: np.ndarray
+    captions: list[list[str]]
+    traits: np.ndarray
     photos: int
     training: int
-
-    def case(self, index: int) -> Case:
-        """The person and the shots behind donor ``index``."""
-        return draw_donor(index, SEED, photos=self.photos)
-
-    def captions(self, variants: int, seed: int = 0) -> list[list[str]]:
-        """For each photo ``variants`` captions that differ in what they mention."""
-        rng, lines = np.random.default_rng([seed, 0xCA97]), []
-        for index in range(int(self.donor[-1]) + 1):
-            case = self.case(index)
-            lines += [[caption(case.subject, shot, rng) for _ in range(variants)] for shot in case.shots]
-        return lines
 
 
 def load_donors(folder: Path | str) -> Donors:
@@ -56,10 +50,14 @@ def load_donors(folder: Path | str) -> Donors:
     config = read_json(folder / "config.json")
     if not config["complete"]:
         raise UserError(f"{folder}: the rendering was not finished; run it again")
-    images = np.load(folder / "images.npy", mmap_mode="r")
-    donor = np.arange(len(images)) // config["photos"]
-    training = int(config["donors"] * (1 - HELD_OUT)) * config["photos"]
-    return Donors(images, np.load(folder / "eyes.npy"), donor, config["photos"], training)
+    return Donors(
+        images=np.load(folder / "images.npy", mmap_mode="r"),
+        eyes=np.load(folder / "eyes.npy"),
+        captions=read_json(folder / "captions.json"),
+        traits=np.load(folder / "traits.npy"),
+        photos=config["photos"],
+        training=int(config["donors"] * (1 - HELD_OUT)) * config["photos"],
+    )
 
 
 def render_donors(folder: Path, *, donors: int, photos: int, size: int, workers: int, chunk: int = 64) -> None:
@@ -72,9 +70,7 @@ def render_donors(folder: Path, *, donors: int, photos: int, size: int, workers:
     progress = folder / "progress.json"
     same = progress.exists() and read_json(folder / "config.json") == config
     arrays = {
-        name: np.lib.format.open_memmap(
-            folder / f"{name}.npy", mode="r+" if same else "w+", dtype=dtype, shape=shape
-        )
+        name: np.lib.format.open_memmap(folder / f"{name}.npy", mode="r+" if same else "w+", dtype=dtype, shape=shape)
         for name, (shape, dtype) in shapes.items()
     }
     done = read_json(progress) if same else 0
@@ -87,7 +83,19 @@ def render_donors(folder: Path, *, donors: int, photos: int, size: int, workers:
                 array.flush()
             write_json(progress, stop)
             bar.update(stop - start)
+    describe_donors(folder, donors=donors, photos=photos)
     write_json(folder / "config.json", config | {"complete": True})
+
+
+def describe_donors(folder: Path, *, donors: int, photos: int) -> None:
+    """Write ``captions.json`` and ``traits.npy`` beside the photos: each caption mentions other things."""
+    rng, lines, numbers = np.random.default_rng([SEED, 0xCA97]), [], []
+    for index in range(donors):
+        case = draw_donor(index, SEED, photos=photos)
+        lines += [[caption(case.subject, shot, rng) for _ in range(VARIANTS)] for shot in case.shots]
+        numbers.append(traits(case.subject))
+    write_json(folder / "captions.json", lines)
+    np.save(folder / "traits.npy", np.array(numbers, dtype=np.float32))
 
 
 def _render_rows(arrays: dict[str, np.ndarray], rows: range, photos: int, size: int, workers: int) -> None:
@@ -106,14 +114,12 @@ def main() -> None:
     """Parse the command line and render."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--donors", type=int, default=4000)
-    parser.add_argument("--photos", type=int, default=4)
+    parser.add_argument("--donors", type=int, default=1200)
+    parser.add_argument("--photos", type=int, default=3)
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args()
-    render_donors(
-        given.out, donors=given.donors, photos=given.photos, size=given.size, workers=given.workers
-    )
+    render_donors(given.out, donors=given.donors, photos=given.photos, size=given.size, workers=given.workers)
 
 
 if __name__ == "__main__":

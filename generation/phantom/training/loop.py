@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-CHECKPOINT_SECONDS = 120.0
+CHECKPOINT_SECONDS = 180.0
 """How much work a crash may cost."""
 
 
@@ -55,6 +56,15 @@ def learning_rate(step: int, steps: int, peak: float, warmup: int = 200) -> floa
     return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, share))))
 
 
+def processes() -> tuple[int, int]:
+    """This process's number and how many train together; ``torchrun --nproc-per-node N`` starts N of them."""
+    import torch.distributed as distributed
+
+    if "WORLD_SIZE" in os.environ and not distributed.is_initialized():
+        distributed.init_process_group("gloo")
+    return (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
+
+
 def device_of(name: str) -> torch.device:
     """The device called ``name``; "auto" is a GPU where there is one."""
     import torch
@@ -70,7 +80,7 @@ def train(
     step: Callable[[int], dict[str, torch.Tensor]],
     export: Callable[[], None],
 ) -> None:
-    """Call ``step(i)`` for i up to ``steps``; every two minutes and at the end keep ``parts`` and call ``export``.
+    """Call ``step(i)`` for i up to ``steps``; every three minutes and at the end keep ``parts`` and call ``export``.
 
     ``parts`` are what has a ``state_dict``: modules, optimisers, averages. A run that finds ``checkpoint`` goes on
     from it. ``step`` returns losses to show; what it draws must depend on i alone, so that a resumed run draws
@@ -87,18 +97,21 @@ def train(
             parts[name].load_state_dict(state)
 
     def keep(done: int) -> None:
+        if processes()[0] > 0:
+            return
         partial = checkpoint.with_suffix(".part")
         torch.save({"step": done, **{name: part.state_dict() for name, part in parts.items()}}, partial)
         partial.replace(checkpoint)
         export()
 
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    last, shown = time.monotonic(), {}
-    with tqdm(total=steps, initial=start, desc=label, unit="step", mininterval=5) as bar:
+    last = time.monotonic()
+    shown: dict[str, float] = {}
+    with tqdm(total=steps, initial=start, desc=label, unit="step", mininterval=5, disable=processes()[0] > 0) as bar:
         for index in range(start, steps):
             losses = step(index)
             bar.update()
-            if index % 50 == 0:
+            if index % 50 < 2:
                 shown = _smooth(shown, {name: float(value) for name, value in losses.items()})
                 bar.set_postfix({name: f"{value:.4f}" for name, value in shown.items()})
             if time.monotonic() - last > CHECKPOINT_SECONDS:
@@ -112,14 +125,21 @@ def _smooth(shown: dict[str, float], new: dict[str, float]) -> dict[str, float]:
 
 
 def optimise(optimiser: torch.optim.Optimizer, loss: torch.Tensor, rate: float, clip: float = 1.0) -> None:
-    """One optimiser step at learning rate ``rate`` with the gradient's norm clipped."""
+    """One optimiser step at learning rate ``rate``, the gradient averaged over processes and its norm clipped."""
     import torch
 
     for group in optimiser.param_groups:
         group["lr"] = rate
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
-    torch.nn.utils.clip_grad_norm_([p for g in optimiser.param_groups for p in g["params"]], clip)
+    parameters = [p for g in optimiser.param_groups for p in g["params"] if p.grad is not None]
+    if processes()[1] > 1:
+        flat = torch.cat([p.grad.flatten() for p in parameters])
+        torch.distributed.all_reduce(flat)
+        pieces = (flat / processes()[1]).split([p.numel() for p in parameters])
+        for parameter, piece in zip(parameters, pieces, strict=True):
+            parameter.grad = piece.view_as(parameter)
+    torch.nn.utils.clip_grad_norm_(parameters, clip)
     optimiser.step()
 
 

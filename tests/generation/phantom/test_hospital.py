@@ -24,9 +24,7 @@ from mema.errors import UserError
 from mema.files import sha256_file
 from mema.taxonomy import load_taxonomy
 
-CONFIG = HospitalConfig(
-    patients=8, photos_per_patient=(1, 2), controls_fraction=0.25, donors=3, size=64, seed=5
-)
+CONFIG = HospitalConfig(patients=8, photos_per_patient=(1, 2), controls_fraction=0.25, donors=3, size=64, seed=5)
 
 
 def read(path: Path) -> list[dict[str, str]]:

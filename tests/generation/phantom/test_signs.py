@@ -110,7 +110,7 @@ def test_tumours_sit_at_one_eye_and_grow(code: str) -> None:
     assert 0.10 < widths[0] < widths[1] < 0.36
 
 
-def test_strabismus_turns_one_eye_by_12_to_35_degrees() -> None:
+def test_strabismus_turns_one_eye_by_18_to_35_degrees() -> None:
     subject = draw_subject(1)
     for seed in range(20):
         for severity in (0.0, 1.0):
@@ -119,7 +119,7 @@ def test_strabismus_turns_one_eye_by_12_to_35_degrees() -> None:
                 for eye in find("strabismus", severity, subject, seed).eyes
             ]
             assert min(angles) == 0
-            assert 12 <= max(angles) <= 36
+            assert 18 <= max(angles) <= 36
 
 
 def test_nothing_is_painted_off_the_skin_or_out_of_sight() -> None:
@@ -127,12 +127,15 @@ def test_nothing_is_painted_off_the_skin_or_out_of_sight() -> None:
     for code in PAINTED:
         bare, away = blank(subject), blank(subject)
         bare.skin[:], away.x[:] = 0, away.x + 9
+        away.y[:] += 9
         for canvas in (bare, away):
             for painter in find(code, 1.0, subject, 1).painters:
                 painter(canvas, anchors(subject))
-        assert np.array_equal(bare.albedo, blank(subject).albedo)
-        assert bare.lesion.max() == 0
+        assert np.array_equal(away.albedo, blank(subject).albedo)
         assert away.lesion.max() == 0
+        if code not in ("bcc", "scc"):
+            assert np.array_equal(bare.albedo, blank(subject).albedo)
+            assert bare.lesion.max() == 0
 
 
 def test_mistakes_are_named() -> None:

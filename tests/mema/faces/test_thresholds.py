@@ -18,9 +18,7 @@ def people(subjects: int, photos: int, seed: int, dimension: int = 16, spread: f
 def false_accept_rate(distance: float) -> float:
     vectors, _ = people(3000, 1, seed=99)
     gaps = np.linalg.norm(vectors[:1500] - vectors[1500:], axis=1)
-    others = [
-        np.linalg.norm(vectors[:1500] - np.roll(vectors[1500:], k, axis=0), axis=1) for k in range(1, 200)
-    ]
+    others = [np.linalg.norm(vectors[:1500] - np.roll(vectors[1500:], k, axis=0), axis=1) for k in range(1, 200)]
     return float(np.mean(np.concatenate([gaps, *others]) < distance))
 
 

@@ -1,0 +1,94 @@
+"""The oracle annotator: a model plays the physician of the demo, and everything it says is marked as a machine's.
+
+``mema curate annotate --config configs/demo.yaml`` shows every kept image to the clinic's judge. It accepts what it
+reads with confidence, and gives its own reading of the disease, never the prompt's. It cannot read a severity and gives
+none: the level that was asked for stays in the record's prompt. Where people annotate, their table takes this place.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from curation.annotations import MACHINE, Annotation, write_annotations
+from curation.filter import KEPT
+from curation.leakage import rate
+from curation.reading import read_rows
+from mema.build import Build
+from mema.config import Config
+from mema.engine import map_batches
+from mema.errors import UserError
+from mema.files import sha256_file, write_json
+from mema.imageset import ImageSet
+from mema.taxonomy import load_taxonomy
+from mema.weights import locate
+
+READING = "reading.json"
+BATCH = 64
+UNCLEAR = "no disease is read with confidence"
+
+
+class AnnotateConfig(Config):
+    """``weights`` of a mema.classifier (None: the clinic's phantom judge); an image is accepted when the likeliest
+    disease has at least the probability ``confidence``."""
+
+    weights: str | None = None
+    confidence: float = Field(default=0.5, ge=0, le=1)
+
+
+def run_annotate(build: Build) -> dict[str, Any]:
+    """Annotate ``Build.filtered/kept``; writes ``annotations.csv`` and ``reading.json`` and returns the latter.
+
+    ``reading.json`` holds aggregates: accepted and rejected, how often the reading is the prompt's disease, and the
+    table prompted x read of the accepted. UserError when the weights are missing or know other diseases.
+    """
+    from mema.classifier import load, predict
+
+    config = build.section("annotate", AnnotateConfig)
+    taxonomy = load_taxonomy(build.clinic)
+    kept = ImageSet.open(build.filtered / KEPT)
+    weights = config.weights or f"phantom-judge/{build.clinic}"
+    path = locate(weights)
+    model = load(path)
+    strange = sorted(set(model.classes) - set(taxonomy.codes))
+    if strange:
+        raise UserError(f"weights '{weights}' know the disease '{strange[0]}', which {taxonomy.name} does not")
+
+    def read(rows: Any) -> np.ndarray:
+        return predict(model, np.stack([face.image for face in read_rows(kept.path, rows[0], rows[-1] + 1)]))
+
+    parts = list(map_batches(read, range(kept.count), batch_size=BATCH, label="annotate"))
+    annotator = f"{MACHINE}{weights}@{sha256_file(path)[:12]}"
+    records = kept.records()
+    annotations = [
+        _annotation(record.image_id, annotator, row, model.classes, config.confidence)
+        for record, row in zip(records, np.concatenate(parts) if parts else [], strict=True)
+    ]
+    write_annotations(build.annotations, annotations, candidates=kept.config["candidates"])
+    pairs = [(r.disease or "", a.disease or "") for r, a in zip(records, annotations, strict=True) if a.accept]
+    table = Counter(pairs)
+    prompted = sorted({before for before, _ in pairs})
+    reading = {
+        "annotator": annotator,
+        "machine_annotated": True,
+        "images": kept.count,
+        "accepted": len(pairs),
+        "as_prompted": rate(np.array([before == after for before, after in pairs])).model_dump(),
+        "read_by_prompted": {
+            before: {code: table[before, code] for code in taxonomy.codes if table[before, code]} for before in prompted
+        },
+    }
+    write_json(build.annotations / READING, reading)
+    return reading
+
+
+def _annotation(
+    image_id: str, annotator: str, probabilities: np.ndarray, classes: tuple[str, ...], confidence: float
+) -> Annotation:
+    best = int(probabilities.argmax())
+    if probabilities[best] < confidence:
+        return Annotation(image_id=image_id, annotator=annotator, accept=False, reason=UNCLEAR)
+    return Annotation(image_id=image_id, annotator=annotator, accept=True, disease=classes[best])

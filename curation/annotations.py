@@ -1,0 +1,145 @@
+"""Annotations: the one file format in which annotators, human or machine, hand over what they saw.
+
+``annotations.csv``: one row per image and annotator with the columns ``image_id, annotator, accept, disease, severity,
+reason, lead_time_s``. ``accept`` is 1 or 0. ``disease`` is a code of the clinic's taxonomy, needed where ``accept`` is
+1. An empty ``severity`` was not read. ``annotator`` starts with ``oracle:`` where it is a model.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from mema.errors import UserError
+from mema.files import atomic_write, read_json, write_json
+from mema.records import Identifier, Severity
+from mema.taxonomy import Taxonomy
+
+TABLE = "annotations.csv"
+SOURCE = "source.json"
+MACHINE = "oracle:"
+MAX_BYTES = 64 * 2**20
+
+
+def _empty_is_none(value: Any) -> Any:
+    return None if value == "" else value
+
+
+class Annotation(BaseModel):
+    """What one annotator says of one image; ``lead_time_s`` is how long it took, in seconds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    image_id: Identifier
+    annotator: str = Field(min_length=1, max_length=200)
+    accept: bool
+    disease: Annotated[str | None, BeforeValidator(_empty_is_none)] = None
+    severity: Annotated[Severity | None, BeforeValidator(_empty_is_none)] = None
+    reason: str = ""
+    lead_time_s: Annotated[float | None, BeforeValidator(_empty_is_none)] = Field(default=None, ge=0)
+
+    @model_validator(mode="after")
+    def _names_what_it_accepts(self) -> Annotation:
+        if self.accept and self.disease is None:
+            raise ValueError("accepted without a disease")
+        return self
+
+    @property
+    def by_machine(self) -> bool:
+        """Whether a model gave it."""
+        return self.annotator.startswith(MACHINE)
+
+
+class Consensus(NamedTuple):
+    """What the annotators of an image agree on; ``annotators`` are those who share it."""
+
+    accept: bool
+    disease: str | None
+    severity: Severity | None
+    annotators: tuple[str, ...]
+
+
+def write_annotations(folder: Path, annotations: Iterable[Annotation], *, candidates: str) -> None:
+    """Write ``annotations.csv`` and ``source.json``: the digest of the image set whose image ids they use."""
+    atomic_write(folder / TABLE, to_csv(annotations))
+    write_json(folder / SOURCE, {"candidates": candidates})
+
+
+def to_csv(annotations: Iterable[Annotation]) -> str:
+    """Return the table as text."""
+    sink = io.StringIO()
+    writer = csv.DictWriter(sink, list(Annotation.model_fields), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({**one.model_dump(), "accept": int(one.accept)} for one in annotations)
+    return sink.getvalue()
+
+
+def read_annotations(folder: Path, taxonomy: Taxonomy, *, candidates: str) -> list[Annotation]:
+    """Read and check the table; UserError names the row and column that is wrong.
+
+    Annotations hold for the images that were seen, so those of another set of candidates, in which the same ids stand
+    for other images, are refused. Filtering again leaves them valid.
+    """
+    path = folder / TABLE
+    if not path.is_file() or not (folder / SOURCE).is_file():
+        raise UserError(f"{folder} holds no annotations: run `mema curate annotate` first")
+    if read_json(folder / SOURCE).get("candidates") != candidates:
+        raise UserError(f"{folder}: the annotations are of other candidates: annotate again")
+    if path.stat().st_size > MAX_BYTES:
+        raise UserError(f"{path}: larger than {MAX_BYTES} bytes")
+    try:
+        reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")), strict=True)
+        if tuple(reader.fieldnames or ()) != tuple(Annotation.model_fields):
+            raise UserError(f"{path}: the columns must be {', '.join(Annotation.model_fields)}")
+        annotations = [_parse(row, number, path, taxonomy) for number, row in enumerate(reader, 2)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: not a CSV table ({error})") from None
+    pairs = Counter((one.image_id, one.annotator) for one in annotations)
+    twice = next((pair for pair, count in pairs.items() if count > 1), None)
+    if twice:
+        raise UserError(f"{path}: {twice[1]} annotated {twice[0]} twice")
+    return annotations
+
+
+def agree(annotations: Sequence[Annotation]) -> Consensus | None:
+    """Return what more than half of an image's annotators say, None when they are divided.
+
+    First whether to accept; then, more than half of those who accept must name one disease. A severity is kept
+    when more than half of those who accept give it, else it stays unknown.
+    """
+    accept = majority([one.accept for one in annotations])
+    if accept is None:
+        return None
+    sharing = [one for one in annotations if one.accept == accept]
+    if not accept:
+        return Consensus(False, None, None, tuple(one.annotator for one in sharing))
+    disease = majority([one.disease for one in sharing])
+    if disease is None:
+        return None
+    severity = majority([one.severity for one in sharing])
+    return Consensus(True, disease, severity, tuple(one.annotator for one in sharing if one.disease == disease))
+
+
+def majority(votes: Sequence[Any]) -> Any | None:
+    """Return the vote that more than half share, else None."""
+    counted: Counter[Hashable] = Counter(votes)
+    vote, count = max(counted.items(), key=lambda item: item[1])
+    return vote if 2 * count > len(votes) else None
+
+
+def _parse(row: dict[str, Any], number: int, path: Path, taxonomy: Taxonomy) -> Annotation:
+    try:
+        annotation = Annotation.model_validate(row)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UserError(f"{path}: row {number}: {where + ': ' if where else ''}{first['msg']}") from None
+    if annotation.disease is not None and annotation.disease not in taxonomy.codes:
+        raise UserError(f"{path}: row {number}: disease: '{annotation.disease}' is not one of {taxonomy.name}")
+    return annotation

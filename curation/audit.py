@@ -1,0 +1,333 @@
+"""Audit: is a candidate too near to a patient, or to the donor whose attributes it was given? (MeMa Table 1)
+
+``mema curate audit --config configs/demo.yaml`` compares every candidate with every real photo and every donor, with
+several recognisers whose thresholds are estimated on the cohort. Public: rates and flags (``Build.audit``). Private:
+which patient is nearest to which candidate (``Build.private_audit``).
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import Field, model_validator
+
+from curation.embedding import embed_sets
+from curation.leakage import first_photos, leakage, share_of_hits, subject_distances
+from curation.planted import detection_limit
+from curation.report import (
+    ANY,
+    FLAGS,
+    MAJORITY,
+    OWN_DONOR,
+    REPORT,
+    AuditReport,
+    Cutoff,
+    Gallery,
+    Leakage,
+    Point,
+    Sizes,
+)
+from mema.build import Build
+from mema.config import Config
+from mema.errors import UserError
+from mema.faces.matching import nearest
+from mema.faces.thresholds import Pairs, Threshold, calibrate
+from mema.files import atomic_write, write_json
+from mema.imageset import ImageSet
+from mema.records import FaceRecord
+
+NEAREST = "nearest.parquet"
+
+
+class AuditConfig(Config):
+    """``far`` are false-accept rates of a pair of photos; the one called ``decision_far`` sets the flags.
+
+    A candidate meets the whole gallery, so among G photos of strangers it is flagged by chance with a probability
+    near G x far: hence the strict default. ``pairs`` says how impostor pairs are drawn (mema.faces.thresholds).
+    """
+
+    recognisers: tuple[str, ...] = Field(
+        default=("phantom-arcface", "phantom-cosface", "phantom-sphereface", "dlib"), min_length=1
+    )
+    far: tuple[float, ...] = (1e-3, 1e-4)
+    decision_far: float = 1e-4
+    pairs: Pairs = "disjoint"
+    planted_members: int = Field(default=24, ge=1)
+    planted_alphas: tuple[float, ...] = (0.75, 0.5, 0.25)
+    workers: int = Field(default=1, ge=1)
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _decidable(self) -> AuditConfig:
+        if self.decision_far not in self.far:
+            raise ValueError(f"decision_far {self.decision_far} is not one of far {list(self.far)}")
+        if len(set(self.recognisers)) < len(self.recognisers):
+            raise ValueError("a recogniser occurs twice")
+        if not all(0 < alpha < 1 for alpha in self.planted_alphas):
+            raise ValueError("planted_alphas lie between 0 and 1")
+        return self
+
+
+class People(NamedTuple):
+    """Who stands in the columns of the distance tables, and which photos count in the equal-size comparison.
+
+    ``own`` (N,) is the column of each candidate's donor, -1 without one; ``used`` (D,) bool: donors of any candidate.
+    """
+
+    patients: list[str]
+    controls: list[str]
+    equal_photos: int
+    equal_subjects: int
+    own: np.ndarray
+    used: np.ndarray
+
+
+Tables = dict[str, np.ndarray]
+
+
+def run_audit(build: Build) -> AuditReport:
+    """Audit ``Build.candidates``; writes the private table first and the public report last, and returns it.
+
+    UserError when a set is missing, the cohort is too small to calibrate on, or a candidate names an unknown donor.
+    """
+    config = build.section("audit", AuditConfig)
+    sets = {
+        "candidates": ImageSet.open(build.candidates),
+        "patients": ImageSet.open(build.cohort),
+        "controls": ImageSet.open(build.controls),
+        "donors": ImageSet.open(build.donors),
+    }
+    for name in ("candidates", "patients"):
+        if sets[name].count == 0:
+            raise UserError(f"there are no {name} to audit")
+    records = {name: one.records() for name, one in sets.items()}
+    people = _people(records)
+    read = embed_sets(sets, config.recognisers, workers=config.workers)
+    vectors = {name: {key: one.vectors for key, one in by_set.items()} for name, by_set in read.items()}
+    distances = {name: compare(vectors[name], people) for name in config.recognisers}
+    thresholds = {
+        far: {
+            name: calibrate(vectors[name]["patients"], people.patients, far, pairs=config.pairs, seed=config.seed)
+            for name in config.recognisers
+        }
+        for far in config.far
+    }
+    decision = thresholds[config.decision_far]
+    planted = detection_limit(
+        sets["patients"],
+        sets["controls"] if sets["controls"].count else sets["donors"],
+        {name: vectors[name]["patients"] for name in config.recognisers},
+        {name: decision[name].distance for name in config.recognisers},
+        members=config.planted_members,
+        alphas=config.planted_alphas,
+        seed=config.seed,
+    )
+    points: dict[str, list[Point]] = {}
+    for far in config.far:
+        for name, point in judge(distances, thresholds[far], people, far).items():
+            points.setdefault(name, []).append(point)
+    report = AuditReport(
+        candidates=sets["candidates"].digest,
+        recognisers=config.recognisers,
+        decision_far=config.decision_far,
+        sizes=_sizes(records, people),
+        points=points,
+        planted=planted,
+        faces_found={name: float(read[name]["candidates"].found.mean()) for name in config.recognisers},
+    )
+    atomic_write(build.private_audit / NEAREST, _nearest_table(records, vectors, decision))
+    atomic_write(build.audit / FLAGS, _flags(records["candidates"], distances, decision, people))
+    write_json(build.audit / REPORT, report.model_dump(mode="json"))
+    return report
+
+
+def compare(vectors: Mapping[str, np.ndarray], people: People) -> Tables:
+    """Return one recogniser's distances of the candidates to everybody: float32 (N, S) per gallery.
+
+    ``patients``, ``controls`` and ``donors`` hold all photos, ``equal_patients`` and ``equal_controls`` at most
+    ``people.equal_photos`` of each person.
+    """
+    donors = list(map(str, range(len(people.used))))
+    tables = {"donors": subject_distances(vectors["candidates"], vectors["donors"], donors)}
+    for gallery, subjects in (("patients", people.patients), ("controls", people.controls)):
+        few = first_photos(subjects, people.equal_photos)
+        tables[gallery] = subject_distances(vectors["candidates"], vectors[gallery], subjects)
+        tables[f"equal_{gallery}"] = subject_distances(
+            vectors["candidates"], vectors[gallery][few], [subjects[row] for row in few]
+        )
+    return tables
+
+
+def judge(
+    distances: Mapping[str, Tables], thresholds: Mapping[str, Threshold], people: People, far: float
+) -> dict[str, Point]:
+    """Return the leakage at one rate for every recogniser, for any of them, and for most of them.
+
+    ``majority`` means that more than half of the recognisers match the *same* person.
+    """
+    ends = [
+        combine({name: near(distances[name], t) for name, t in chosen.items()})
+        for chosen in (
+            {name: one.distance for name, one in thresholds.items()},
+            {name: one.interval[0] for name, one in thresholds.items()},
+            {name: one.interval[1] for name, one in thresholds.items()},
+        )
+    ]
+    return {
+        name: Point(
+            far=far,
+            threshold=_cutoff(thresholds.get(name)),
+            patients=_patients([tables[name] for tables in ends], people.equal_subjects),
+            own_donor=_own_donor([tables[name]["donors"] for tables in ends], people),
+            any_donor=_any_donor([tables[name]["donors"] for tables in ends], people),
+        )
+        for name in ends[0]
+    }
+
+
+def _cutoff(threshold: Threshold | None) -> Cutoff | None:
+    if threshold is None:
+        return None
+    low, high = threshold.interval
+    return Cutoff(distance=threshold.distance, low=low, high=high, pairs=threshold.pairs, resolved=threshold.resolved)
+
+
+def near(tables: Tables, distance: float) -> Tables:
+    """Return the match tables at one threshold."""
+    return {key: np.asarray(table < distance) for key, table in tables.items()}
+
+
+def combine(matches: Mapping[str, Tables]) -> dict[str, Tables]:
+    """Add to the match tables of each recogniser those of ``any`` and of the ``majority`` of them."""
+    galleries = next(iter(matches.values()))
+    votes = {key: np.stack([tables[key] for tables in matches.values()]).sum(axis=0) for key in galleries}
+    return {
+        **matches,
+        ANY: {key: np.greater(count, 0) for key, count in votes.items()},
+        MAJORITY: {key: np.greater(2 * count, len(matches)) for key, count in votes.items()},
+    }
+
+
+def _patients(ends: Sequence[Tables], subjects: int) -> Leakage:
+    hits = [np.any(tables["patients"], axis=1) for tables in ends]
+    if subjects == 0:
+        return leakage(hits)
+    attack, control = (share_of_hits(ends[0][key], subjects) for key in ("equal_patients", "equal_controls"))
+    return leakage(hits, attack, control)
+
+
+def _own_donor(ends: Sequence[np.ndarray], people: People) -> Leakage | None:
+    """The control of the own donor is a donor drawn from the others."""
+    rows = np.flatnonzero(people.own >= 0)
+    if len(rows) == 0:
+        return None
+    hits = [own_hits(table, people.own)[rows] for table in ends]
+    others = len(people.used) - 1
+    if others == 0:
+        return leakage(hits)
+    return leakage(hits, hits[0].astype(float), (ends[0][rows].sum(axis=1) - hits[0]) / others)
+
+
+def own_hits(table: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """Return which candidates match their own donor, bool (N,); those without one do not."""
+    hits = np.zeros(len(own), dtype=bool)
+    rows = np.flatnonzero(own >= 0)
+    hits[rows] = table[rows, own[rows]]
+    return hits
+
+
+def _any_donor(ends: Sequence[np.ndarray], people: People) -> Leakage | None:
+    """Donors of no candidate are the controls of those that were used."""
+    if not people.used.any():
+        return None
+    hits = [np.any(table[:, people.used], axis=1) for table in ends]
+    used, unused = ends[0][:, people.used], ends[0][:, ~people.used]
+    drawn = min(used.shape[1], unused.shape[1])
+    return leakage(hits, share_of_hits(used, drawn), share_of_hits(unused, drawn)) if drawn else leakage(hits)
+
+
+def _people(records: Mapping[str, list[FaceRecord]]) -> People:
+    patients, controls = ([record.subject_id for record in records[key]] for key in ("patients", "controls"))
+    if set(patients) & set(controls):
+        raise UserError("a patient is in the cohort and among the controls: the comparison would mean nothing")
+    column = {record.image_id: index for index, record in enumerate(records["donors"])}
+    donors = [record.provenance.donor_id for record in records["candidates"]]
+    unknown = next((donor for donor in donors if donor is not None and donor not in column), None)
+    if unknown is not None:
+        raise UserError(f"candidates name the donor '{unknown}', which is not in the donors' image set")
+    own = np.array([-1 if donor is None else column[donor] for donor in donors], dtype=np.int64)
+    used = np.zeros(len(column), dtype=bool)
+    used[own[own >= 0]] = True
+    # With galleries of people who have more photos each, a chance hit is likelier: cap at the poorer side's median.
+    photos = [int(np.median(np.unique(group, return_counts=True)[1])) for group in (patients, controls) if group]
+    subjects = min(len(set(patients)), len(set(controls)))
+    return People(patients, controls, min(photos), subjects, own, used)
+
+
+def _sizes(records: Mapping[str, list[FaceRecord]], people: People) -> Sizes:
+    used = int(people.used.sum())
+    unused = len(people.used) - used
+    return Sizes(
+        candidates=len(records["candidates"]),
+        patients=Gallery(subjects=len(set(people.patients)), photos=len(people.patients)),
+        controls=Gallery(subjects=len(set(people.controls)), photos=len(people.controls)),
+        donors_used=Gallery(subjects=used, photos=used),
+        donors_unused=Gallery(subjects=unused, photos=unused),
+        equal_subjects=people.equal_subjects,
+        equal_photos=people.equal_photos,
+    )
+
+
+def _flags(
+    candidates: list[FaceRecord],
+    distances: Mapping[str, Tables],
+    thresholds: Mapping[str, Threshold],
+    people: People,
+) -> bytes:
+    """The public table: per candidate, whether it is nearer than the threshold to some patient, to its own donor."""
+    tables = combine({name: near(distances[name], t.distance) for name, t in thresholds.items()})
+    columns: dict[str, list[str] | np.ndarray] = {"image_id": [record.image_id for record in candidates]}
+    for name, by_gallery in tables.items():
+        columns[name] = np.any(by_gallery["patients"], axis=1)
+        columns[OWN_DONOR + name] = own_hits(by_gallery["donors"], people.own)
+    return _parquet(pa.table(columns))
+
+
+def _nearest_table(
+    records: Mapping[str, list[FaceRecord]],
+    vectors: Mapping[str, Mapping[str, np.ndarray]],
+    thresholds: Mapping[str, Threshold],
+) -> bytes:
+    """The private table: per candidate, recogniser and gallery the nearest photo, its patient and the distance."""
+    parts = []
+    for name, threshold in thresholds.items():
+        for gallery in ("patients", "controls"):
+            if not records[gallery]:
+                continue
+            index, distance = nearest(vectors[name]["candidates"], vectors[name][gallery])
+            photos = [records[gallery][i] for i in index]
+            parts.append(
+                pa.table(
+                    {
+                        "image_id": [record.image_id for record in records["candidates"]],
+                        "recogniser": [name] * len(index),
+                        "gallery": [gallery] * len(index),
+                        "photo_id": [photo.image_id for photo in photos],
+                        "patient_id": [photo.subject_id for photo in photos],
+                        "distance": distance,
+                        "near": distance < threshold.distance,
+                    }
+                )
+            )
+    return _parquet(pa.concat_tables(parts))
+
+
+def _parquet(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="none")
+    return sink.getvalue()

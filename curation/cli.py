@@ -1,0 +1,91 @@
+"""Commands of curation: ``mema curate audit|filter|annotate|release|publish --config configs/demo.yaml``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mema.build import Build
+
+Command = Callable[..., Any]
+
+
+def _config(command: Command) -> Command:
+    return click.option("--config", "path", type=click.Path(path_type=Path), required=True, help="The build's YAML.")(
+        command
+    )
+
+
+@click.group()
+def curate() -> None:
+    """Candidates to a release: audit, filter, annotate, release, publish."""
+
+
+@curate.command()
+@_config
+def audit(path: Path) -> None:
+    """Compare every candidate with every patient and donor."""
+    from curation.audit import run_audit
+    from curation.card import percent, rate_text
+
+    build = Build.load(path)
+    report = run_audit(build)
+    for name in report.points:
+        point = report.decision(name)
+        risk = rate_text(point.patients.risk)
+        limit = report.planted.limit[name]
+        found = "no blend" if limit is None else f"blends from {limit:g}"
+        click.echo(f"{name}: {percent(point.patients.raw.value)} near a patient, risk {risk}; finds {found}")
+    click.echo(f"audit: {build.audit}")
+
+
+@curate.command("filter")
+@_config
+def filter_(path: Path) -> None:
+    """Leave out what is too near to a patient, shows no face, or repeats."""
+    from curation.filter import run_filter
+
+    build = Build.load(path)
+    report = run_filter(build)
+    for reason, count in report["rejected"].items():
+        click.echo(f"{reason}: {count}")
+    click.echo(f"kept {report['kept']} of {report['candidates']}: {build.filtered}")
+
+
+@curate.command()
+@_config
+def annotate(path: Path) -> None:
+    """Let the oracle annotate what was kept; a machine's reading, marked as that."""
+    from curation.annotate import run_annotate
+
+    build = Build.load(path)
+    reading = run_annotate(build)
+    for prompted, read in reading["read_by_prompted"].items():
+        click.echo(f"{prompted} read as " + ", ".join(f"{code} {count}" for code, count in read.items()))
+    share = reading["as_prompted"]["value"]
+    accepted = f"accepted {reading['accepted']} of {reading['images']}"
+    click.echo(f"{accepted}, {share:.0%} read as prompted: {build.annotations}")
+
+
+@curate.command()
+@_config
+def release(path: Path) -> None:
+    """Cut the accepted images into splits, with card, audit and checksums."""
+    from curation.release import build_release
+
+    build = Build.load(path)
+    made = build_release(build)
+    counts = ", ".join(f"{split} {count}" for split, count in made.counts.items())
+    click.echo(f"{made.name} {made.version} ({counts}): {build.release}")
+
+
+@curate.command()
+@_config
+def publish(path: Path) -> None:
+    """Copy the release to data/<name>/<version> and track it with DVC."""
+    from curation.publish import publish as copy
+
+    click.echo(str(copy(Build.load(path))))

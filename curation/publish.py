@@ -1,0 +1,55 @@
+"""Publish: copy a built release to ``data/<name>/<version>`` and track ``data`` by DVC.
+
+``mema curate publish --config configs/demo.yaml``; a version that was published never changes.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from mema.build import Build
+from mema.errors import UserError
+from mema.release import Release
+
+
+def publish(build: Build) -> Path:
+    """Copy ``Build.release`` to its versioned place, run ``dvc add`` on the data folder, and return the place.
+
+    Publishing the same release again changes nothing. UserError when the release is not whole, when another one was
+    published under its version, or when DVC is missing or refuses.
+    """
+    release = Release.open(build.release)
+    release.verify()
+    target = build.data / release.name / release.version
+    if target.exists():
+        published = Release.open(target)
+        published.verify()
+        if published.digest != release.digest:
+            raise UserError(f"{target} holds another release: give this one a new version in {build.config_path}")
+    else:
+        staging = target.with_name(f".{target.name}.copying")
+        shutil.rmtree(staging, ignore_errors=True)
+        shutil.copytree(build.release, staging)
+        staging.rename(target)
+    track(build.data)
+    return target
+
+
+def track(data: Path) -> None:
+    """Run ``dvc add`` on the folder ``data``; UserError when DVC is missing, or with what it says."""
+    if find_spec("dvc") is None:
+        raise UserError("DVC is not installed: pip install 'openmema[pipeline]'")
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", "add", "--quiet", data.name],
+        cwd=data.resolve().parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines() or ["no reason given"]
+        raise UserError(f"dvc add {data}: {lines[0].removeprefix('ERROR: ')}")

@@ -1,0 +1,144 @@
+"""The audit's public report, ``audit.json``: what it may say, and nothing more (unknown fields are an error).
+
+It holds rates, thresholds and counts. Which patient is near to which image is in no field of it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mema.errors import UserError
+from mema.files import read_json
+
+REPORT = "audit.json"
+FLAGS = "scores.parquet"
+SCHEMA_VERSION = 1
+
+ANY, MAJORITY = "any", "majority"
+COMBINED = (ANY, MAJORITY)
+OWN_DONOR = "own_donor/"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Rate(_Section):
+    """A share of candidates in [0, 1] (a risk may be negative) with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Leakage(_Section):
+    """How many of the candidates are nearer to somebody of a gallery than a threshold.
+
+    ``raw``: against the whole gallery; ``raw_at_threshold_interval`` is the share at both ends of the threshold's
+    own interval. ``attack`` and ``control``: against galleries of equal size, of people who could have leaked and
+    of people who could not. ``risk`` = (attack - control) / (1 - control); None where there is nobody to compare.
+    """
+
+    raw: Rate
+    raw_at_threshold_interval: tuple[float, float]
+    attack: Rate | None = None
+    control: Rate | None = None
+    risk: Rate | None = None
+
+
+class Cutoff(_Section):
+    """The distance below which two photos count as one person, with its 95 % interval.
+
+    Read from ``pairs`` pairs of photos of different patients; where they are too few for the rate, ``resolved`` is
+    False and the distance is that of the nearest of them.
+    """
+
+    distance: float
+    low: float
+    high: float
+    pairs: int
+    resolved: bool
+
+
+class Point(_Section):
+    """One recogniser (or a combination, then without a threshold) at one false-accept rate."""
+
+    far: float
+    threshold: Cutoff | None
+    patients: Leakage
+    own_donor: Leakage | None
+    any_donor: Leakage | None
+
+
+class Gallery(_Section):
+    """How many people and photos a gallery holds."""
+
+    subjects: int
+    photos: int
+
+
+class Sizes(_Section):
+    """What was compared; in the equal-size comparison both galleries have ``equal_subjects`` people."""
+
+    candidates: int
+    patients: Gallery
+    controls: Gallery
+    donors_used: Gallery
+    donors_unused: Gallery
+    equal_subjects: int
+    equal_photos: int
+
+
+class Strength(_Section):
+    """What was planted, and per recogniser the share that was found."""
+
+    planted: str
+    recall: dict[str, Rate]
+
+
+class Planted(_Section):
+    """The audit's own test: recall of leaks that were planted, strongest first.
+
+    ``limit`` is the least share of a patient's photo in a blend that is found with a recall of ``required`` or more
+    (and so is every larger share); None when not even the largest blend is.
+    """
+
+    members: int
+    required: float
+    strengths: list[Strength]
+    limit: dict[str, float | None]
+
+
+class AuditReport(_Section):
+    """The whole report; ``candidates`` is the digest of the image set that was audited."""
+
+    schema_version: int = SCHEMA_VERSION
+    candidates: str
+    recognisers: tuple[str, ...]
+    decision_far: float
+    sizes: Sizes
+    points: dict[str, list[Point]]
+    planted: Planted
+    faces_found: dict[str, float]
+
+    @classmethod
+    def load(cls, folder: Path) -> AuditReport:
+        """Read the report of an audit; UserError when it is absent, broken or half-written."""
+        path = folder / REPORT
+        if not path.is_file() or not (folder / FLAGS).is_file():
+            raise UserError(f"{folder} holds no finished audit: run `mema curate audit` first")
+        try:
+            return cls.model_validate(read_json(path))
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise UserError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+    def recall(self, planted: str) -> dict[str, Rate]:
+        """Return per recogniser the share found of one kind of planted leak."""
+        return next(one.recall for one in self.planted.strengths if one.planted == planted)
+
+    def decision(self, name: str) -> Point:
+        """Return the point of a recogniser or combination at the rate that decides what is rejected."""
+        return next(point for point in self.points[name] if point.far == self.decision_far)

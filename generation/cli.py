@@ -1,0 +1,145 @@
+"""Commands ``mema phantom …`` and ``mema generate …``: they parse, call one function and say where its result lies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from mema.build import Build
+
+CONFIG = click.option(
+    "--config",
+    "config",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="YAML of the build, such as configs/demo.yaml.",
+)
+
+
+@click.group()
+def phantom() -> None:
+    """Render and measure the phantom hospital."""
+
+
+@phantom.command()
+@CONFIG
+def render(config: Path) -> None:
+    """Render patients (private) and donors (public) as ordinary photo files with CSV tables."""
+    from generation.phantom.hospital import HospitalConfig, render_donors, render_patients
+    from mema.errors import UserError
+
+    build = _load(config)
+    hospital = build.section("hospital", HospitalConfig)
+    if hospital.clinic != build.clinic:
+        raise UserError(f"{config}: hospital.clinic is {hospital.clinic}, but clinic is {build.clinic}")
+    render_patients(hospital, build.hospital)
+    render_donors(hospital, build.donor_photos)
+    click.echo(f"patients: {build.hospital}; donors: {build.donor_photos}")
+
+
+@phantom.command()
+@click.option("--photos", default=200, show_default=True, help="Photos for each measure.")
+@click.option("--seed", default=0, show_default=True)
+def measure(photos: int, seed: int) -> None:
+    """Measure whether independent networks (dlib) read phantoms as faces."""
+    from generation.phantom import measure as phantom_measure
+
+    _say("detection", phantom_measure.measure_detection(photos, seed))
+    _say("identity", phantom_measure.measure_identity(max(2, photos // 5), 5, seed))
+    _say("landmarks", phantom_measure.measure_landmarks(photos, seed))
+    _say("speed", phantom_measure.measure_speed())
+
+
+@phantom.command()
+@click.option("--clinic", default="eye_clinic", show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="PNG to write.")
+@click.option("--patients", is_flag=True, help="Patients over their photos instead of signs by severity.")
+def sheet(clinic: str, out: Path, patients: bool) -> None:
+    """Write a contact sheet of every sign at every severity."""
+    from generation.phantom.sheet import patient_sheet, signs_sheet
+
+    if patients:
+        patient_sheet(out, clinic=clinic)
+    else:
+        signs_sheet(clinic, out)
+    click.echo(out)
+
+
+@click.group()
+def generate() -> None:
+    """Patients to virtual patients: cohort, donors, fine-tune, plan, sample."""
+
+
+@generate.command()
+@CONFIG
+def cohort(config: Path) -> None:
+    """Check patients.csv and every photo, and write the private image sets of patients and controls."""
+    from generation.cohort import build_cohort
+
+    patients, controls = build_cohort(_load(config))
+    click.echo(f"{patients.count} photos to train on: {patients.path}; {controls.count} of controls: {controls.path}")
+
+
+@generate.command()
+@CONFIG
+def donors(config: Path) -> None:
+    """Check donors.csv and write the image set of public faces."""
+    from generation.donors import build_donors
+
+    faces = build_donors(_load(config))
+    click.echo(f"{faces.count} donors: {faces.path}")
+
+
+@generate.command()
+@CONFIG
+def finetune(config: Path) -> None:
+    """Fine-tune the checkpoint on the cohort with LoRA."""
+    from generation.finetune import finetune as run
+
+    click.echo(f"LoRA: {run(_load(config))}")
+
+
+@generate.command()
+@CONFIG
+@click.option("--top-up", is_flag=True, help="Replace the rows whose images the filter rejected.")
+def plan(config: Path, top_up: bool) -> None:
+    """Write the table of images to make, with the cohort's distribution."""
+    from generation.plan import plan as run
+
+    build = _load(config)
+    click.echo(f"{len(run(build, topped_up=top_up))} images planned: {build.plan}")
+
+
+@generate.command()
+@CONFIG
+def sample(config: Path) -> None:
+    """Make the images of the plan."""
+    from generation.sample import sample_plan
+
+    made = sample_plan(_load(config))
+    click.echo(f"{made.count} virtual patients: {made.path}")
+
+
+@generate.command()
+@CONFIG
+def effects(config: Path) -> None:
+    """Measure what the paper claims of generation: signs, leakage, distribution."""
+    from generation.effects import effects as run
+    from generation.effects import table
+
+    build = _load(config)
+    click.echo(table(run(build)))
+    click.echo(f"\nwritten: {build.effects}")
+
+
+def _load(config: Path) -> Build:
+    from mema.build import Build
+
+    return Build.load(config)
+
+
+def _say(title: str, values: dict[str, Any]) -> None:
+    click.echo(f"{title}: " + ", ".join(f"{name} {value:.4g}" for name, value in values.items()))

@@ -1,0 +1,245 @@
+"""Train the autoencoder of ``phantom-sd``: 128 px photos to latents of 4 x 32 x 32 and back.
+
+    python -m generation.phantom.training.vae --data runs/training/donors --out runs/training/vae --steps 3000
+
+writes a diffusers ``AutoencoderKL`` folder (``vae/``), a checkpoint and a sheet of held-out photos beside their
+reconstructions. It sees donors only; so that lesions survive all the same, blobs of any colour are pasted on half of
+the photos, and the eyes weigh four times as much as the rest of a photo.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from generation.phantom.training.data import Donors, load_donors
+from generation.phantom.training.loop import (
+    Average,
+    contact_sheet,
+    device_of,
+    learning_rate,
+    optimise,
+    train,
+)
+
+if TYPE_CHECKING:
+    import torch
+    from diffusers import AutoencoderKL
+    from torch import Tensor
+
+KL_WEIGHT = 1e-4
+EYE_WEIGHT = 4.0
+EDGE_WEIGHT = 0.7
+COLOUR_WEIGHT = 1.0
+CROP = 64
+"""Side in pixels of what one training sample shows: a quarter of a photo, so a step costs a quarter."""
+
+
+def build() -> AutoencoderKL:
+    """The untrained autoencoder: two halvings, no attention (so a crop is coded as in its photo)."""
+    from diffusers import AutoencoderKL
+
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        block_out_channels=(16, 32, 64),
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=8,
+        sample_size=128,
+        mid_block_add_attention=False,
+    )
+
+
+def to_signal(images: Tensor) -> Tensor:
+    """uint8 (N, H, W, 3) to float32 (N, 3, H, W) in [-1, 1]."""
+    return images.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def to_images(signal: Tensor) -> np.ndarray:
+    """Float (N, 3, H, W) in [-1, 1] to uint8 (N, H, W, 3)."""
+    clipped = ((signal.float() + 1) * 127.5).round().clamp(0, 255)
+    return clipped.permute(0, 2, 3, 1).byte().cpu().numpy()
+
+
+def augment(photos: Tensor, eyes: Tensor, generator: torch.Generator) -> Tensor:
+    """Vary the colours of ``photos`` (N, 3, H, W) and paste up to three soft blobs on half of them.
+
+    ``eyes`` (N, 4) are the eyes' boxes in pixels; two blobs in three lie there. A blob has any colour, 1.5 to 11 px
+    of radius and a wavy border: something red, white or dark, as lesions are, without being any of them.
+    """
+    import torch
+
+    count, _, height, width = photos.shape
+
+    def uniform(*shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+        return low + (high - low) * torch.rand(*shape, generator=generator, device=photos.device)
+
+    gain = uniform(count, 3, 1, 1, low=0.9, high=1.1)
+    result = ((photos + 1) * gain - 1).clamp(-1, 1)
+    y = torch.arange(height, device=photos.device).view(1, -1, 1)
+    x = torch.arange(width, device=photos.device).view(1, 1, -1)
+    whole = torch.tensor([0, 0, width, height], device=photos.device)
+    for _ in range(3):
+        box = torch.where(uniform(count, 1) < 0.67, eyes, whole).float()
+        place = box[:, :2] + (box[:, 2:] - box[:, :2]) * uniform(count, 2)
+        dx, dy = x - place[:, 0].view(-1, 1, 1), y - place[:, 1].view(-1, 1, 1)
+        angle = torch.atan2(dy, dx)
+        waves = torch.floor(uniform(count, 1, 1, low=2, high=6))
+        border = 1 + uniform(count, 1, 1, high=0.35) * torch.sin(waves * angle + 6.3 * uniform(count, 1, 1))
+        radius = torch.exp(uniform(count, 1, 1, low=math.log(1.5), high=math.log(11))) * border
+        softness = uniform(count, 1, 1, low=0.3, high=2.0)
+        cover = torch.sigmoid((radius - (dx.square() + dy.square()).sqrt()) / softness)
+        cover = cover * uniform(count, 1, 1, low=0.2) * (uniform(count, 1, 1) < 0.3)
+        result = torch.lerp(result, uniform(count, 3, 1, 1, low=-1), cover.unsqueeze(1))
+    return result
+
+
+def crops(images: Tensor, eyes: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Cut ``CROP`` px squares from uint8 (N, H, W, 3), half of them about an eye; return them and the boxes in them."""
+    import torch
+
+    count, height, width, _ = images.shape
+    drawn = torch.rand(count, 3, generator=generator, device=images.device)
+    room = torch.tensor([width - CROP, height - CROP], device=images.device)
+    anywhere = drawn[:, :2] * (room + 1)
+    middle = eyes[:, :2] + (eyes[:, 2:] - eyes[:, :2]) * drawn[:, :2] - CROP / 2
+    corner = torch.where(drawn[:, 2:] < 0.5, middle, anywhere).floor().long()
+    corner = torch.minimum(corner.clamp(min=0), room)
+    steps = torch.arange(CROP, device=images.device)
+    x, y = corner[:, :1] + steps, corner[:, 1:] + steps
+    cut = images[torch.arange(count, device=images.device)[:, None, None], y[:, :, None], x[:, None, :]]
+    return cut, (eyes - corner.repeat(1, 2)).clamp(0, CROP)
+
+
+def reconstruction_loss(decoded: Tensor, photos: Tensor, weight: Tensor) -> Tensor:
+    """Weighted L1 of pixels, of their two opponent colours (redness is a sign, and brightness would drown it), and of
+    the differences to the right and below (which keep edges sharp)."""
+    difference = decoded - photos
+    red_green = difference[:, 0] - difference[:, 1]
+    blue_yellow = difference[:, 2] - (difference[:, 0] + difference[:, 1]) / 2
+    error = (weight * difference.abs()).mean()
+    error = error + COLOUR_WEIGHT * (weight[:, 0] * (red_green.abs() + blue_yellow.abs())).mean()
+    for axis in (2, 3):
+        slope = (decoded.diff(dim=axis) - photos.diff(dim=axis)).abs()
+        inner = weight.narrow(axis, 0, weight.shape[axis] - 1)
+        error = error + EDGE_WEIGHT * (inner * slope).mean()
+    return error
+
+
+def eye_weights(eyes: Tensor, size: int) -> Tensor:
+    """Weights (N, 1, size, size): ``EYE_WEIGHT`` in each box (left, top, right, bottom), 1 outside."""
+    import torch
+
+    at = torch.arange(size, device=eyes.device)
+    inside_x = (at >= eyes[:, :1]) & (at < eyes[:, 2:3])
+    inside_y = (at >= eyes[:, 1:2]) & (at < eyes[:, 3:])
+    return 1 + (EYE_WEIGHT - 1) * (inside_y.unsqueeze(2) & inside_x.unsqueeze(1)).unsqueeze(1).float()
+
+
+def latents_of(vae: AutoencoderKL, images: np.ndarray, device: torch.device, batch: int = 128) -> Tensor:
+    """Means of the latents of uint8 images, unscaled, float32 (N, 4, h, w) on ``device``."""
+    import torch
+
+    parts = []
+    with torch.no_grad():
+        for start in range(0, len(images), batch):
+            pixels = torch.from_numpy(np.array(images[start : start + batch])).to(device)
+            parts.append(vae.encode(to_signal(pixels)).latent_dist.mean.float())
+    return torch.cat(parts)
+
+
+def train_vae(donors: Donors, out: Path, *, steps: int, batch: int, rate: float, device: torch.device) -> None:
+    """Train, keep ``out/checkpoint.pt``, and export the average as ``out/vae`` with ``out/preview.png``."""
+    import torch
+    import torch.nn.functional as F
+
+    torch.manual_seed(0)
+    vae, shipped = build().to(device), build().to(device)
+    average = Average(vae, 0.995)
+    optimiser = torch.optim.AdamW(vae.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=1e-4)
+    images = torch.from_numpy(np.array(donors.images[: donors.training]))
+    images = images.to(device)
+    eyes = torch.from_numpy(donors.eyes.astype(np.int64)).to(device)
+    generator = torch.Generator(device)
+
+    def step(index: int) -> dict[str, Tensor]:
+        generator.manual_seed(index)
+        rows = torch.randint(len(images), (batch,), generator=generator, device=device)
+        pixels, boxes = crops(images[rows], eyes[rows], generator)
+        photos = augment(to_signal(pixels), boxes, generator)
+        weight = eye_weights(boxes, photos.shape[-1])
+        with torch.autocast(device.type, torch.bfloat16):
+            latent = vae.encode(photos).latent_dist
+            code = latent.sample(generator)
+            if index % 4 == 3:
+                # A latent made smaller must decode to the photo made smaller (EQ-VAE, Kouzelis et al. 2025):
+                # such latents are smooth, which a small UNet learns far better.
+                code, photos, weight = (F.avg_pool2d(value, 2) for value in (code, photos, weight))
+            decoded = vae.decode(code).sample
+        error = reconstruction_loss(decoded.float(), photos, weight)
+        divergence = latent.kl().float().mean() / code[0].numel()
+        optimise(optimiser, error + KL_WEIGHT * divergence, learning_rate(index, steps, rate))
+        average.update(vae)
+        return {"error": error.detach(), "kl": divergence.detach()}
+
+    def export() -> None:
+        average.apply(shipped)
+        sample = latents_of(shipped, donors.images[: min(400, donors.training)], device)
+        shipped.register_to_config(scaling_factor=round(float(1 / sample.std()), 5))
+        shipped.save_pretrained(out / "vae")
+        held_out = donors.images[-8:]
+        preview(shipped, held_out, out / "preview.png", device)
+
+    train("vae", out / "checkpoint.pt", {"vae": vae, "optimiser": optimiser, "average": average}, steps, step, export)
+
+
+def reconstruct(vae: AutoencoderKL, images: np.ndarray, device: torch.device) -> np.ndarray:
+    """Encode and decode uint8 images (N, H, W, 3)."""
+    import torch
+
+    with torch.no_grad():
+        return np.concatenate(
+            [
+                to_images(vae.decode(latents_of(vae, images[start : start + 32], device)).sample)
+                for start in range(0, len(images), 32)
+            ]
+        )
+
+
+def preview(vae: AutoencoderKL, images: np.ndarray, path: Path, device: torch.device) -> float:
+    """Save photos over their reconstructions; return the peak signal-to-noise ratio in decibel."""
+    made = reconstruct(vae, np.asarray(images), device)
+    contact_sheet([*images, *made], len(images), path)
+    error = np.square(made.astype(float) - images).mean() / 255**2
+    decibel = -10 * math.log10(error)
+    print(f"held-out donors: {decibel:.2f} dB, scaling factor {vae.config.scaling_factor}", flush=True)
+    return decibel
+
+
+def main() -> None:
+    """Parse the command line and train."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=3_000)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--device", default="auto")
+    given = parser.parse_args()
+    train_vae(
+        load_donors(given.data),
+        given.out,
+        steps=given.steps,
+        batch=given.batch,
+        rate=given.rate,
+        device=device_of(given.device),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Sampling: a row is the same picture in any batch, donors and their weights stay with their rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mema.diffusion.checkpoint import Generator, encode_faces, generator_digest, load_pipeline
+from mema.diffusion.sampling import Drawing, sample
+from mema.errors import UserError
+
+SETTINGS = {"size": 32, "steps": 4, "guidance": 3.0}
+GREY_LEVEL = 1
+
+
+@pytest.fixture(scope="module")
+def pipe(tiny_generator):
+    return load_pipeline(Generator(tiny_generator / "sd", adapter=tiny_generator / "adapter"), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def drawings(pipe):
+    faces = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
+    prompts = ["a face", "a face, eye with ptosis", "a face", "scc", "a face, heavy-level"]
+    weights = [0.2, 0.9, 0.4, 0.31, 0.0]
+    rows = zip(prompts, encode_faces(pipe, faces), weights, strict=True)
+    return [Drawing(prompt, 100 + n, donor, weight) for n, (prompt, donor, weight) in enumerate(rows)]
+
+
+@pytest.mark.parametrize("scheduler", ["dpm", "ddim"])
+def test_a_row_alone_is_the_row_in_the_batch(pipe, drawings, scheduler):
+    together = sample(pipe, drawings, **SETTINGS, scheduler=scheduler, batch=5)
+    alone = np.concatenate([sample(pipe, [row], **SETTINGS, scheduler=scheduler) for row in drawings])
+    assert together.shape == (5, 32, 32, 3) and together.dtype == np.uint8
+    assert np.abs(together.astype(int) - alone).max() <= GREY_LEVEL
+
+
+def test_the_same_call_gives_the_same_bytes(pipe, drawings):
+    assert np.array_equal(sample(pipe, drawings, **SETTINGS, batch=2), sample(pipe, drawings, **SETTINGS, batch=2))
+
+
+def test_weight_zero_is_direct_sampling(pipe, drawings, tiny_generator):
+    plain = load_pipeline(Generator(tiny_generator / "sd"), device="cpu")
+    bare = [Drawing(row.prompt, row.seed) for row in drawings]
+    unweighted = [row._replace(donor_weight=0.0) for row in drawings]
+    direct = sample(plain, bare, **SETTINGS)
+    assert np.abs(direct.astype(int) - sample(pipe, bare, **SETTINGS)).max() <= GREY_LEVEL
+    assert np.abs(direct.astype(int) - sample(pipe, unweighted, **SETTINGS)).max() <= GREY_LEVEL
+
+
+def test_donor_weight_prompt_and_seed_each_change_the_picture(pipe, drawings):
+    row = drawings[1]
+    variants = [
+        row,
+        row._replace(donor=drawings[0].donor),
+        row._replace(donor_weight=0.3),
+        row._replace(prompt="scc"),
+        row._replace(seed=7),
+    ]
+    pictures = sample(pipe, variants, **SETTINGS).astype(int)
+    assert all(np.abs(picture - pictures[0]).max() > GREY_LEVEL for picture in pictures[1:])
+
+
+def test_a_uniform_batch_equals_the_diffusers_pipeline(pipe, drawings):
+    """One row, so that the pipeline's own preparation of embeddings is right (it is not for batches)."""
+    import torch
+
+    row = drawings[1]
+    pipe.set_ip_adapter_scale(row.donor_weight)
+    embeds = torch.stack([torch.zeros_like(row.donor), row.donor]).unsqueeze(1)
+    theirs = pipe(
+        row.prompt,
+        ip_adapter_image_embeds=[embeds],
+        latents=torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(row.seed)),
+        num_inference_steps=4,
+        guidance_scale=3.0,
+        height=32,
+        width=32,
+        output_type="np",
+    ).images
+    ours = sample(pipe, [row], **SETTINGS, scheduler="ddim")
+    assert np.abs(np.round(theirs * 255) - ours).max() <= GREY_LEVEL
+
+
+def test_no_rows_give_no_images(pipe):
+    assert sample(pipe, [], **SETTINGS).shape == (0, 32, 32, 3)
+
+
+def test_donors_need_an_adapter(tiny_generator, drawings):
+    plain = load_pipeline(Generator(tiny_generator / "sd"), device="cpu")
+    with pytest.raises(UserError, match="no IP-Adapter"):
+        sample(plain, drawings, **SETTINGS)
+
+
+def test_what_is_missing_is_named(tiny_generator, tmp_path):
+    with pytest.raises(UserError, match=r"no model_index\.json"):
+        load_pipeline(Generator(tmp_path))
+    with pytest.raises(UserError, match="unknown weights 'phantom-ds'; did you mean 'phantom-sd'"):
+        load_pipeline(Generator("phantom-ds"))
+    with pytest.raises(UserError, match="no file models/other"):
+        load_pipeline(Generator(tiny_generator / "sd", None, tiny_generator / "adapter", "other.safetensors"))
+    with pytest.raises(UserError, match="no file pytorch_lora_weights"):
+        load_pipeline(Generator(tiny_generator / "sd", tmp_path))
+
+
+def test_digest_depends_on_every_part(tiny_generator):
+    digests = {
+        generator_digest(Generator(tiny_generator / "sd")),
+        generator_digest(Generator(tiny_generator / "sd", adapter=tiny_generator / "adapter")),
+    }
+    assert len(digests) == 2 and all(len(digest) == 64 for digest in digests)
