@@ -59,7 +59,7 @@ def prepare_judge(build: Build) -> Path:
     config = build.section("benchmark", BenchmarkConfig)
     release = Release.open(build.release)
     folder = build.benchmark / "judge"
-    init = weights.locate(f"{config.judge.init}-{release.clinic}") if config.judge.init else None
+    init = weights.locate(f"{config.judge.init}/{release.clinic}") if config.judge.init else None
     identity = {**_identity(release, config), "init": weights.digest(init) if init else None}
     if (folder / REPORT).is_file() and read_json(folder / REPORT)["identity"] == identity:
         return folder

@@ -84,8 +84,9 @@ def release(path: Path) -> None:
 
 @curate.command()
 @_config
-def publish(path: Path) -> None:
+@click.option("--replace", is_flag=True, help="Let a phantom release replace another of its version.")
+def publish(path: Path, replace: bool) -> None:
     """Copy the release to data/<name>/<version> and track it with DVC."""
     from curation.publish import publish as copy
 
-    click.echo(str(copy(Build.load(path))))
+    click.echo(str(copy(Build.load(path), replace=replace)))

@@ -45,7 +45,7 @@ class _Residual(nn.Module):
 
 
 class DiseaseClassifier(nn.Module):
-    """A residual CNN of 0.8 M parameters over photos of 128 px; ``classes`` are the disease codes of its outputs.
+    """A residual CNN of 0.9 M parameters over photos of 128 px; ``classes`` are the disease codes of its outputs.
 
     ``forward`` takes float (N, 3, H, W) in [0, 1] of any size and returns logits (N, C); it is differentiable.
     """
@@ -187,7 +187,8 @@ def load(path: Path) -> DiseaseClassifier:
 
 def as_tensor(images: np.ndarray) -> Tensor:
     """Turn uint8 (N, H, W, 3) into float32 (N, 3, H, W) in [0, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 255
+    # A copy: torch warns of arrays that cannot be written to, such as memory maps.
+    return torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float() / 255
 
 
 def fast_bfloat16() -> bool:

@@ -50,7 +50,7 @@ def draw_shot(seed: int) -> Shot:
         return float(np.clip(rng.normal(0, spread), -limit, limit))
 
     yaw, pitch, roll = normal(11, 25), normal(4, 10), normal(3, 8)
-    azimuth, elevation = rng.uniform(-0.5, 0.5), rng.uniform(0.1, 0.7)
+    azimuth, elevation = rng.uniform(-0.45, 0.45), rng.uniform(0.1, 0.7)
     light = (
         float(np.sin(azimuth) * np.cos(elevation)),
         float(-np.sin(elevation)),
@@ -71,7 +71,7 @@ def draw_shot(seed: int) -> Shot:
         light=light,
         light_intensity=float(rng.uniform(0.85, 1.15)),
         light_colour=(1 + warmth, 1.0, 1 - warmth),
-        ambient=float(rng.uniform(0.45, 0.65)),
+        ambient=float(rng.uniform(0.5, 0.68)),
         exposure=float(rng.uniform(0.85, 1.15)),
         white_balance=(1 + balance, 1.0, 1 - balance),
         smile=float(rng.uniform(0.3, 0.8)) if smiling else float(rng.uniform(0, 0.15)),
@@ -79,7 +79,7 @@ def draw_shot(seed: int) -> Shot:
         squint=float(rng.uniform(0, 0.3)),
         gaze_yaw=0.55 * yaw + normal(5, 12),
         gaze_pitch=0.55 * pitch + normal(3, 8),
-        noise=float(rng.uniform(0.003, 0.014)),
+        noise=float(rng.uniform(0.003, 0.011)),
         blur=float(rng.uniform(0.0, 0.004)),
         background=(float(background[0]), float(background[1]), float(background[2])),
         clothes=(float(clothes[0]), float(clothes[1]), float(clothes[2])),

@@ -164,10 +164,10 @@ def save_lora(unet: torch.nn.Module, folder: Path) -> Path:
     import tempfile
 
     from diffusers import StableDiffusionPipeline
-    from diffusers.utils import convert_state_dict_to_diffusers
     from peft.utils import get_peft_model_state_dict
 
-    layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(unet))
+    # Under peft's own names: diffusers' older ones cover attention only, and a mixture of both is read in part.
+    layers = get_peft_model_state_dict(unet)
     with tempfile.TemporaryDirectory() as scratch:
         StableDiffusionPipeline.save_lora_weights(
             scratch, unet_lora_layers={name: tensor.half().contiguous() for name, tensor in layers.items()}

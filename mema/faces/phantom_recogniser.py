@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mema.classifier import as_tensor
 from mema.errors import UserError
 from mema.faces.recognisers import Embeddings, unit
 
@@ -97,8 +98,7 @@ def embed_with(network: EmbeddingNet, images: np.ndarray) -> np.ndarray:
     vectors = [np.zeros((0, DIMENSION), dtype=np.float32)]
     with torch.inference_mode():
         for start in range(0, len(images), BATCH):
-            batch = torch.from_numpy(np.ascontiguousarray(images[start : start + BATCH]))
-            vectors.append(network(batch.permute(0, 3, 1, 2).float() / 255).numpy())
+            vectors.append(network(as_tensor(images[start : start + BATCH])).numpy())
     return unit(np.concatenate(vectors))
 
 

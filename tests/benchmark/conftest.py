@@ -18,6 +18,7 @@ from mema.result import Result
 from mema.taxonomy import load_taxonomy
 
 CLINIC = "eye_clinic"
+RECOGNISERS = ("dlib", "phantom-sphereface")
 METHODS = ("pass_through", "blackout", "gaussian_blur", "pixelate", "eye_bar")
 
 
@@ -53,7 +54,7 @@ def make_build(folder: Path, per_disease: dict[str, int], **benchmark: object) -
         "clinic": CLINIC,
         "size": 128,
         "paths": {"private": str(folder / "private"), "runs": str(folder / "runs")},
-        "benchmark": {"recognisers": ["dlib"], "far": 0.01, "methods": list(METHODS), **benchmark},
+        "benchmark": {"recognisers": list(RECOGNISERS), "far": 0.01, "methods": list(METHODS), **benchmark},
     }
     path = folder / "build.yaml"
     path.write_text(yaml.safe_dump(config))

@@ -266,6 +266,17 @@ def test_publish_copies_and_tracks_and_never_changes_a_version(repository):
     build_release(repository)
     with pytest.raises(UserError, match="holds another release"):
         publish(repository)
+    publish(repository, replace=True)
+    assert contents(target) == contents(repository.release)
+
+
+def test_only_a_phantom_release_may_be_replaced(repository):
+    publish(repository)
+    repository.config_path.write_text(repository.config_path.read_text().replace("phantom: true", "phantom: false"))
+    build = Build.load(repository.config_path)
+    build_release(build)
+    with pytest.raises(UserError, match="holds another release"):
+        publish(build, replace=True)
 
 
 def test_publish_outside_a_dvc_repository_is_one_line(copied):

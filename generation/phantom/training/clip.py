@@ -13,8 +13,9 @@ their own.
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -52,7 +53,7 @@ def build_tokenizer(lines: list[str]) -> CLIPTokenizer:
         show_progress=False,
     )
     learner.train_from_iterator(lines, trainer)
-    merges = [tuple(pair) for pair in _merges(learner)]
+    merges = _merges(learner)
     entries = [*letters, *(letter + "</w>" for letter in letters), *("".join(pair) for pair in merges)]
     entries = [*list(dict.fromkeys(entries))[: VOCABULARY - 2], "<|startoftext|>", "<|endoftext|>"]
     known = set(entries)
@@ -69,11 +70,9 @@ def _byte_letters() -> list[str]:
     return pre_tokenizers.ByteLevel.alphabet()
 
 
-def _merges(learner: object) -> list[list[str]]:
-    import json
-
-    merges = json.loads(learner.to_str())["model"]["merges"]  # type: ignore[attr-defined]
-    return [pair if isinstance(pair, list) else pair.split(" ") for pair in merges]
+def _merges(learner: Any) -> list[Any]:
+    merges = json.loads(learner.to_str())["model"]["merges"]
+    return [tuple(pair if isinstance(pair, list) else pair.split(" ")) for pair in merges]
 
 
 def tokenise(tokenizer: CLIPTokenizer, lines: list[str]) -> Tensor:
@@ -150,9 +149,9 @@ def embed_images(encoder: CLIPVisionModelWithProjection, images: np.ndarray, dev
         return torch.cat(
             [
                 encoder(
-                    pixel_values(torch.from_numpy(np.array(images[start : start + 256])).to(device))
+                    pixel_values(torch.from_numpy(np.array(images[start : start + 64])).to(device))
                 ).image_embeds.float()
-                for start in range(0, len(images), 256)
+                for start in range(0, len(images), 64)
             ]
         )
 
@@ -187,8 +186,9 @@ def train_clip(donors: Donors, out: Path, *, steps: int, batch: int, rate: float
     ids = torch.stack([tokenise(tokenizer, list(eight)) for eight in zip(*lines, strict=True)], 1).to(device)
     clinic_ids = tokenise(tokenizer, [*clinic, BEGINNING, ""]).to(device)
 
-    text, image = (model.to(device) for model in build_encoders(tokenizer))
-    heads = nn.ModuleDict(
+    encoders: Any = build_encoders(tokenizer)
+    text, image = (model.to(device) for model in encoders)
+    heads: Any = nn.ModuleDict(
         {
             "image": nn.Linear(image.config.hidden_size, TEXT_WIDTH),
             "text": nn.Linear(TEXT_WIDTH, TEXT_WIDTH),
@@ -199,7 +199,7 @@ def train_clip(donors: Donors, out: Path, *, steps: int, batch: int, rate: float
     heads.register_parameter("temperatures", nn.Parameter(torch.full((2,), 2.7, device=device)))
     parts = nn.ModuleList([text, image, heads])
     average = Average(parts, 0.99)
-    shipped = nn.ModuleList([*build_encoders(tokenizer), heads]).to(device)
+    shipped: Any = nn.ModuleList([*build_encoders(tokenizer), heads]).to(device)
     optimiser = torch.optim.AdamW(parts.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.05)
     images = torch.from_numpy(np.array(donors.images[: donors.training]))
     images = images.to(device)

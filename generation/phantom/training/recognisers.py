@@ -21,7 +21,7 @@ SEEDS = {"arcface": 1, "cosface": 2, "sphereface": 3}
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The .safetensors file to write.")
 @click.option("--people", default=1200, show_default=True, help="How many people to learn from.")
 @click.option("--shots", default=8, show_default=True, help="Photos of each.")
-@click.option("--epochs", default=12, show_default=True)
+@click.option("--epochs", default=10, show_default=True)
 @click.option("--workers", default=1, show_default=True, help="Processes that render.")
 @click.option("--cache", type=click.Path(path_type=Path), default=Path("runs/training"), show_default=True)
 def main(loss: str, out: Path, people: int, shots: int, epochs: int, workers: int, cache: Path) -> None:

@@ -31,10 +31,15 @@ from generation.phantom.training.loop import (
     train,
 )
 from generation.phantom.training.vae import latents_of
+from mema.files import read_json, write_json
 
 if TYPE_CHECKING:
-    from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
     from torch import Tensor
+
+    # diffusers imports its classes lazily, so a type checker sees nothing of them.
+    DDIMScheduler = Any
+    StableDiffusionPipeline = Any
+    UNet2DConditionModel = Any
 
 SCALES = (0.2, 0.6)
 """Range of the adapter's scale in training."""
@@ -139,7 +144,7 @@ def export_pipeline(unet: UNet2DConditionModel, vae: Path, encoders: Path, out: 
     own = plain.state_dict()
     plain.load_state_dict({name: value for name, value in unet.state_dict().items() if name in own})
     size = {"shortest_edge": 128}
-    pipeline = StableDiffusionPipeline(
+    pipeline: Any = StableDiffusionPipeline(
         vae=AutoencoderKL.from_pretrained(vae),
         text_encoder=CLIPTextModel.from_pretrained(encoders / "text_encoder"),
         tokenizer=CLIPTokenizer.from_pretrained(encoders / "tokenizer"),
@@ -155,7 +160,7 @@ def export_pipeline(unet: UNet2DConditionModel, vae: Path, encoders: Path, out: 
     for name in ("vocab.json", "merges.txt"):
         shutil.copy(encoders / "tokenizer" / name, staged / "phantom-sd" / "tokenizer" / name)
     models = staged / "phantom-ip-adapter" / "models"
-    image_encoder = CLIPVisionModelWithProjection.from_pretrained(encoders / "image_encoder")
+    image_encoder: Any = CLIPVisionModelWithProjection.from_pretrained(encoders / "image_encoder")
     image_encoder.to(torch.float16).save_pretrained(models / "image_encoder")
     save_file(adapter_state(unet), models / ADAPTER_FILE)
     for name in ("phantom-sd", "phantom-ip-adapter"):
@@ -164,6 +169,9 @@ def export_pipeline(unet: UNet2DConditionModel, vae: Path, encoders: Path, out: 
     staged.rmdir()
     for file in out.glob("phantom-*/**/*.safetensors"):
         file.chmod(0o644)
+    for file in out.glob("phantom-*/**/*encoder/config.json"):
+        # transformers loads in the type that the configuration names: full precision, as the rest of the pipeline.
+        write_json(file, read_json(file) | {"dtype": "float32"})
     return pipeline
 
 
@@ -225,7 +233,7 @@ def train_unet(
     for model in (unet, shipped):
         add_adapter(model, embeds.shape[1])
         model.to(device)
-    average = Average(unet, 0.998)
+    average = Average(unet, 0.995)
     optimiser = torch.optim.AdamW(unet.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=0.01)
     scheduler, generator = build_scheduler(), torch.Generator(device)
     rank, world = processes()

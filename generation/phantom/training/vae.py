@@ -3,8 +3,8 @@
     python -m generation.phantom.training.vae --data runs/training/donors --out runs/training/vae --steps 3000
 
 writes a diffusers ``AutoencoderKL`` folder (``vae/``), a checkpoint and a sheet of held-out photos beside their
-reconstructions. It sees donors only; so that lesions survive all the same, blobs of any colour are pasted on half of
-the photos, and the eyes weigh four times as much as the rest of a photo.
+reconstructions. It sees donors only; so that lesions survive all the same, blobs of any colour are pasted on most
+photos, and the eyes weigh four times as much as the rest of a photo.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,13 +28,15 @@ from generation.phantom.training.loop import (
 
 if TYPE_CHECKING:
     import torch
-    from diffusers import AutoencoderKL
     from torch import Tensor
+
+    # diffusers imports its classes lazily, so a type checker sees nothing of them.
+    AutoencoderKL = Any
 
 KL_WEIGHT = 1e-4
 EYE_WEIGHT = 4.0
 EDGE_WEIGHT = 0.7
-COLOUR_WEIGHT = 1.0
+RED_WEIGHT = 4.0
 CROP = 64
 """Side in pixels of what one training sample shows: a quarter of a photo, so a step costs a quarter."""
 
@@ -67,7 +69,7 @@ def to_images(signal: Tensor) -> np.ndarray:
 
 
 def augment(photos: Tensor, eyes: Tensor, generator: torch.Generator) -> Tensor:
-    """Vary the colours of ``photos`` (N, 3, H, W) and paste up to three soft blobs on half of them.
+    """Vary the colours of ``photos`` (N, 3, H, W) and paste up to four soft blobs.
 
     ``eyes`` (N, 4) are the eyes' boxes in pixels; two blobs in three lie there. A blob has any colour, 1.5 to 11 px
     of radius and a wavy border: something red, white or dark, as lesions are, without being any of them.
@@ -84,7 +86,7 @@ def augment(photos: Tensor, eyes: Tensor, generator: torch.Generator) -> Tensor:
     y = torch.arange(height, device=photos.device).view(1, -1, 1)
     x = torch.arange(width, device=photos.device).view(1, 1, -1)
     whole = torch.tensor([0, 0, width, height], device=photos.device)
-    for _ in range(3):
+    for _ in range(4):
         box = torch.where(uniform(count, 1) < 0.67, eyes, whole).float()
         place = box[:, :2] + (box[:, 2:] - box[:, :2]) * uniform(count, 2)
         dx, dy = x - place[:, 0].view(-1, 1, 1), y - place[:, 1].view(-1, 1, 1)
@@ -94,7 +96,7 @@ def augment(photos: Tensor, eyes: Tensor, generator: torch.Generator) -> Tensor:
         radius = torch.exp(uniform(count, 1, 1, low=math.log(1.5), high=math.log(11))) * border
         softness = uniform(count, 1, 1, low=0.3, high=2.0)
         cover = torch.sigmoid((radius - (dx.square() + dy.square()).sqrt()) / softness)
-        cover = cover * uniform(count, 1, 1, low=0.2) * (uniform(count, 1, 1) < 0.3)
+        cover = cover * uniform(count, 1, 1, low=0.2) * (uniform(count, 1, 1) < 0.4)
         result = torch.lerp(result, uniform(count, 3, 1, 1, low=-1), cover.unsqueeze(1))
     return result
 
@@ -123,7 +125,7 @@ def reconstruction_loss(decoded: Tensor, photos: Tensor, weight: Tensor) -> Tens
     red_green = difference[:, 0] - difference[:, 1]
     blue_yellow = difference[:, 2] - (difference[:, 0] + difference[:, 1]) / 2
     error = (weight * difference.abs()).mean()
-    error = error + COLOUR_WEIGHT * (weight[:, 0] * (red_green.abs() + blue_yellow.abs())).mean()
+    error = error + (weight[:, 0] * (RED_WEIGHT * red_green.abs() + blue_yellow.abs())).mean()
     for axis in (2, 3):
         slope = (decoded.diff(dim=axis) - photos.diff(dim=axis)).abs()
         inner = weight.narrow(axis, 0, weight.shape[axis] - 1)
@@ -141,12 +143,12 @@ def eye_weights(eyes: Tensor, size: int) -> Tensor:
     return 1 + (EYE_WEIGHT - 1) * (inside_y.unsqueeze(2) & inside_x.unsqueeze(1)).unsqueeze(1).float()
 
 
-def latents_of(vae: AutoencoderKL, images: np.ndarray, device: torch.device, batch: int = 128) -> Tensor:
+def latents_of(vae: AutoencoderKL, images: np.ndarray, device: torch.device, batch: int = 8) -> Tensor:
     """Means of the latents of uint8 images, unscaled, float32 (N, 4, h, w) on ``device``."""
     import torch
 
     parts = []
-    with torch.no_grad():
+    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
         for start in range(0, len(images), batch):
             pixels = torch.from_numpy(np.array(images[start : start + batch])).to(device)
             parts.append(vae.encode(to_signal(pixels)).latent_dist.mean.float())
