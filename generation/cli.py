@@ -41,16 +41,27 @@ def render(config: Path) -> None:
 
 
 @phantom.command()
-@click.option("--photos", default=200, show_default=True, help="Photos for each measure.")
+@click.option("--photos", default=500, show_default=True, help="Photos for each measure.")
+@click.option("--patients", default=600, show_default=True, help="Unseen patients per clinic for the judges; 0: none.")
 @click.option("--seed", default=0, show_default=True)
-def measure(photos: int, seed: int) -> None:
-    """Measure whether independent networks (dlib) read phantoms as faces."""
-    from generation.phantom import measure as phantom_measure
+@click.option("--workers", default=1, show_default=True)
+def measure(photos: int, patients: int, seed: int, workers: int) -> None:
+    """Measure whether networks read phantoms as faces, tell them apart, and see the signs."""
+    from generation.phantom import measure as faces
+    from generation.phantom.measure_recognisers import measure_recogniser, unseen_photos
+    from generation.phantom.measure_signs import measure_classifier
+    from mema.faces.recognisers import RECOGNISERS
+    from mema.taxonomy import taxonomies
 
-    _say("detection", phantom_measure.measure_detection(photos, seed))
-    _say("identity", phantom_measure.measure_identity(max(2, photos // 5), 5, seed))
-    _say("landmarks", phantom_measure.measure_landmarks(photos, seed))
-    _say("speed", phantom_measure.measure_speed())
+    _say("dlib detector", faces.measure_detection(photos, seed, workers=workers))
+    _say("dlib recogniser, healthy subjects", faces.measure_identity(max(2, photos // 5), 5, seed, workers=workers))
+    _say("dlib landmarks", faces.measure_landmarks(photos, seed, workers=workers))
+    _say("speed", faces.measure_speed())
+    unseen = unseen_photos(max(2, photos // 5), 5)
+    for name in RECOGNISERS.names():
+        _say(f"{name}, patients among the subjects", measure_recogniser(name, unseen))
+    for clinic in taxonomies() if patients else ():
+        _say(f"judge of {clinic}", measure_classifier(clinic, patients, seed=seed, workers=workers))
 
 
 @phantom.command()
@@ -142,4 +153,5 @@ def _load(config: Path) -> Build:
 
 
 def _say(title: str, values: dict[str, Any]) -> None:
-    click.echo(f"{title}: " + ", ".join(f"{name} {value:.4g}" for name, value in values.items()))
+    flat = {name: value for name, value in values.items() if isinstance(value, float | int)}
+    click.echo(f"{title}: " + ", ".join(f"{name} {value:.4g}" for name, value in flat.items()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,8 @@ class Result(_Strict):
 
     @model_validator(mode="after")
     def _one_score_per_image(self) -> Result:
-        for name, column in {"subject_ids": self.subject_ids, **self.scores}.items():
+        columns: dict[str, Sized] = {"subject_ids": self.subject_ids, **self.scores}
+        for name, column in columns.items():
             if len(column) != len(self.image_ids):
                 raise ValueError(f"'{name}' has {len(column)} entries for {len(self.image_ids)} images")
         return self

@@ -21,7 +21,9 @@ def test_the_table_of_commands_is_the_command_line():
     assert rows == {name: text for name, (_, text) in COMMANDS.items()}
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", *(f"docs/{f.name}" for f in ROOT.glob("docs/*.md"))])
+@pytest.mark.parametrize(
+    "document", ["README.md", "CONTRIBUTING.md", *(f"docs/{f.name}" for f in ROOT.glob("docs/*.md"))]
+)
 def test_links_lead_somewhere(document):
     file = ROOT / document
     for link in re.findall(r"\]\((?!https?:)([^)#]+)", file.read_text()):
