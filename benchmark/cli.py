@@ -7,16 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mema.options import CONFIG
+
 if TYPE_CHECKING:
     from mema.result import Result
-
-_config = click.option(
-    "--config",
-    "config_path",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="The build's YAML, for example configs/demo.yaml.",
-)
 
 
 @click.group()
@@ -34,7 +28,7 @@ def methods() -> None:
 
 
 @benchmark.command()
-@_config
+@CONFIG
 def judge(config_path: Path) -> None:
     """Prepare what all methods share: the disease classifier, the originals' vectors, the thresholds."""
     from benchmark.judge import prepare_judge
@@ -44,7 +38,7 @@ def judge(config_path: Path) -> None:
 
 
 @benchmark.command()
-@_config
+@CONFIG
 @click.option(
     "--method",
     help="A file of methods/ beside the YAML, or a registered method; without it, all that the YAML lists.",
@@ -84,7 +78,7 @@ def leaderboard() -> None:
 
 
 @leaderboard.command()
-@_config
+@CONFIG
 def build(config_path: Path) -> None:
     """Write the page from the results of the build and those handed in for its release."""
     from benchmark.leaderboard.build import build_leaderboard

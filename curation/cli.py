@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
 from mema.build import Build
-
-Command = Callable[..., Any]
-
-
-def _config(command: Command) -> Command:
-    return click.option("--config", "path", type=click.Path(path_type=Path), required=True, help="The build's YAML.")(
-        command
-    )
+from mema.options import CONFIG
 
 
 @click.group()
@@ -25,13 +16,13 @@ def curate() -> None:
 
 
 @curate.command()
-@_config
-def audit(path: Path) -> None:
+@CONFIG
+def audit(config_path: Path) -> None:
     """Compare every candidate with every patient and donor."""
     from curation.audit import run_audit
     from curation.card import percent, rate_text
 
-    build = Build.load(path)
+    build = Build.load(config_path)
     report = run_audit(build)
     for name in report.points:
         point = report.decision(name)
@@ -43,12 +34,12 @@ def audit(path: Path) -> None:
 
 
 @curate.command("filter")
-@_config
-def filter_(path: Path) -> None:
+@CONFIG
+def filter_(config_path: Path) -> None:
     """Leave out what is too near to a patient, shows no face, or repeats."""
     from curation.filter import run_filter
 
-    build = Build.load(path)
+    build = Build.load(config_path)
     report = run_filter(build)
     for reason, count in report["rejected"].items():
         click.echo(f"{reason}: {count}")
@@ -56,12 +47,12 @@ def filter_(path: Path) -> None:
 
 
 @curate.command()
-@_config
-def annotate(path: Path) -> None:
+@CONFIG
+def annotate(config_path: Path) -> None:
     """Let the oracle annotate what was kept; a machine's reading, marked as that."""
     from curation.annotate import run_annotate
 
-    build = Build.load(path)
+    build = Build.load(config_path)
     reading = run_annotate(build)
     for prompted, read in reading["read_by_prompted"].items():
         click.echo(f"{prompted} read as " + ", ".join(f"{code} {count}" for code, count in read.items()))
@@ -71,22 +62,22 @@ def annotate(path: Path) -> None:
 
 
 @curate.command()
-@_config
-def release(path: Path) -> None:
+@CONFIG
+def release(config_path: Path) -> None:
     """Cut the accepted images into splits, with card, audit and checksums."""
     from curation.release import build_release
 
-    build = Build.load(path)
+    build = Build.load(config_path)
     made = build_release(build)
     counts = ", ".join(f"{split} {count}" for split, count in made.counts.items())
     click.echo(f"{made.name} {made.version} ({counts}): {build.release}")
 
 
 @curate.command()
-@_config
+@CONFIG
 @click.option("--replace", is_flag=True, help="Let a phantom release replace another of its version.")
-def publish(path: Path, replace: bool) -> None:
+def publish(config_path: Path, replace: bool) -> None:
     """Copy the release to data/<name>/<version> and track it with DVC."""
     from curation.publish import publish as copy
 
-    click.echo(str(copy(Build.load(path), replace=replace)))
+    click.echo(str(copy(Build.load(config_path), replace=replace)))

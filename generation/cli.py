@@ -7,16 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mema.options import CONFIG
+
 if TYPE_CHECKING:
     from mema.build import Build
-
-CONFIG = click.option(
-    "--config",
-    "config",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="YAML of the build, such as configs/demo.yaml.",
-)
 
 
 @click.group()
@@ -26,15 +20,15 @@ def phantom() -> None:
 
 @phantom.command()
 @CONFIG
-def render(config: Path) -> None:
+def render(config_path: Path) -> None:
     """Render patients (private) and donors (public) as ordinary photo files with CSV tables."""
     from generation.phantom.hospital import HospitalConfig, render_donors, render_patients
     from mema.errors import UserError
 
-    build = _load(config)
+    build = _load(config_path)
     hospital = build.section("hospital", HospitalConfig)
     if hospital.clinic != build.clinic:
-        raise UserError(f"{config}: hospital.clinic is {hospital.clinic}, but clinic is {build.clinic}")
+        raise UserError(f"{config_path}: hospital.clinic is {hospital.clinic}, but clinic is {build.clinic}")
     render_patients(hospital, build.hospital)
     render_donors(hospital, build.donor_photos)
     click.echo(f"patients: {build.hospital}; donors: {build.donor_photos}")
@@ -86,70 +80,70 @@ def generate() -> None:
 
 @generate.command()
 @CONFIG
-def cohort(config: Path) -> None:
+def cohort(config_path: Path) -> None:
     """Check patients.csv and every photo, and write the private image sets of patients and controls."""
     from generation.cohort import build_cohort
 
-    patients, controls = build_cohort(_load(config))
+    patients, controls = build_cohort(_load(config_path))
     click.echo(f"{patients.count} photos to train on: {patients.path}; {controls.count} of controls: {controls.path}")
 
 
 @generate.command()
 @CONFIG
-def donors(config: Path) -> None:
+def donors(config_path: Path) -> None:
     """Check donors.csv and write the image set of public faces."""
     from generation.donors import build_donors
 
-    faces = build_donors(_load(config))
+    faces = build_donors(_load(config_path))
     click.echo(f"{faces.count} donors: {faces.path}")
 
 
 @generate.command()
 @CONFIG
-def finetune(config: Path) -> None:
+def finetune(config_path: Path) -> None:
     """Fine-tune the checkpoint on the cohort with LoRA."""
     from generation.finetune import finetune as run
 
-    click.echo(f"LoRA: {run(_load(config))}")
+    click.echo(f"LoRA: {run(_load(config_path))}")
 
 
 @generate.command()
 @CONFIG
 @click.option("--top-up", is_flag=True, help="Replace the rows whose images the filter rejected.")
-def plan(config: Path, top_up: bool) -> None:
+def plan(config_path: Path, top_up: bool) -> None:
     """Write the table of images to make, with the cohort's distribution."""
     from generation.plan import plan as run
 
-    build = _load(config)
+    build = _load(config_path)
     click.echo(f"{len(run(build, topped_up=top_up))} images planned: {build.plan}")
 
 
 @generate.command()
 @CONFIG
-def sample(config: Path) -> None:
+def sample(config_path: Path) -> None:
     """Make the images of the plan."""
     from generation.sample import sample_plan
 
-    made = sample_plan(_load(config))
+    made = sample_plan(_load(config_path))
     click.echo(f"{made.count} virtual patients: {made.path}")
 
 
 @generate.command()
 @CONFIG
-def effects(config: Path) -> None:
+def effects(config_path: Path) -> None:
     """Measure what the paper claims of generation: signs, leakage, distribution."""
     from generation.effects import effects as run
     from generation.effects import table
 
-    build = _load(config)
+    build = _load(config_path)
     click.echo(table(run(build)))
     click.echo(f"\nwritten: {build.effects}")
 
 
-def _load(config: Path) -> Build:
+def _load(config_path: Path) -> Build:
     from mema.build import Build
 
-    return Build.load(config)
+    return Build.load(config_path)
 
 
 def _say(title: str, values: dict[str, Any]) -> None:

@@ -12,7 +12,6 @@ their own.
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,7 @@ import numpy as np
 
 from generation.phantom.training.captions import BEGINNING, prompts
 from generation.phantom.training.data import Donors, load_donors
-from generation.phantom.training.loop import Average, device_of, learning_rate, optimise, train
+from generation.phantom.training.loop import Average, argument_parser, device_of, learning_rate, optimise, train
 
 if TYPE_CHECKING:
     import torch
@@ -253,13 +252,7 @@ def train_clip(donors: Donors, out: Path, *, steps: int, batch: int, rate: float
 
 def main() -> None:
     """Parse the command line and train."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=800)
-    parser.add_argument("--batch", type=int, default=96)
-    parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--device", default="auto")
+    parser = argument_parser(__doc__, steps=800, batch=96, rate=1e-3)
     given = parser.parse_args()
     train_clip(
         load_donors(given.data),

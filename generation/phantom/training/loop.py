@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 import os
 import time
@@ -46,6 +47,18 @@ class Average:
         self.count = int(state["count"])
         for name, value in state["values"].items():
             self.values[name].copy_(value)
+
+
+def argument_parser(description: str | None, *, steps: int, batch: int, rate: float) -> argparse.ArgumentParser:
+    """Return the options that every training script has, with that script's defaults."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=steps)
+    parser.add_argument("--batch", type=int, default=batch)
+    parser.add_argument("--rate", type=float, default=rate)
+    parser.add_argument("--device", default="auto")
+    return parser
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup: int = 200) -> float:

@@ -11,7 +11,6 @@ U[0.2, 0.4] (MeMa, Section 3, Step 2), a donor's identity is injected and not th
 
 from __future__ import annotations
 
-import argparse
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from generation.phantom.training.captions import BEGINNING
 from generation.phantom.training.data import Donors, load_donors
 from generation.phantom.training.loop import (
     Average,
+    argument_parser,
     contact_sheet,
     device_of,
     learning_rate,
@@ -289,15 +289,9 @@ def train_unet(
 
 def main() -> None:
     """Parse the command line and train."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
+    parser = argument_parser(__doc__, steps=4_000, batch=16, rate=1.5e-3)
     parser.add_argument("--vae", type=Path, required=True)
     parser.add_argument("--clip", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=4_000)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--rate", type=float, default=1.5e-3)
-    parser.add_argument("--device", default="auto")
     given = parser.parse_args()
     train_unet(
         load_donors(given.data),

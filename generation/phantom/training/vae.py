@@ -9,7 +9,6 @@ photos, and the eyes weigh four times as much as the rest of a photo.
 
 from __future__ import annotations
 
-import argparse
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ import numpy as np
 from generation.phantom.training.data import Donors, load_donors
 from generation.phantom.training.loop import (
     Average,
+    argument_parser,
     contact_sheet,
     device_of,
     learning_rate,
@@ -225,13 +225,7 @@ def preview(vae: AutoencoderKL, images: np.ndarray, path: Path, device: torch.de
 
 def main() -> None:
     """Parse the command line and train."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=3_000)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--rate", type=float, default=2e-3)
-    parser.add_argument("--device", default="auto")
+    parser = argument_parser(__doc__, steps=3_000, batch=8, rate=2e-3)
     given = parser.parse_args()
     train_vae(
         load_donors(given.data),
