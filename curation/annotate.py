@@ -15,12 +15,12 @@ from pydantic import Field
 
 from curation.annotations import MACHINE, Annotation, write_annotations
 from curation.filter import KEPT
-from curation.leakage import rate
 from curation.reading import read_rows
 from mema.build import Build
 from mema.config import Config
 from mema.engine import map_batches
 from mema.errors import UserError
+from mema.faces.leakage import rate
 from mema.files import sha256_file, write_json
 from mema.imageset import ImageSet
 from mema.taxonomy import load_taxonomy

@@ -17,7 +17,6 @@ import pyarrow.parquet as pq
 from pydantic import Field, model_validator
 
 from curation.embedding import embed_sets
-from curation.leakage import first_photos, leakage, share_of_hits, subject_distances
 from curation.planted import detection_limit
 from curation.report import (
     ANY,
@@ -28,13 +27,24 @@ from curation.report import (
     AuditReport,
     Cutoff,
     Gallery,
-    Leakage,
+    Planted,
     Point,
     Sizes,
 )
 from mema.build import Build
 from mema.config import Config
 from mema.errors import UserError
+from mema.faces.leakage import (
+    Hits,
+    Leakage,
+    equal_size,
+    first_photos,
+    leakage,
+    own_hits,
+    own_matches,
+    share_of_hits,
+    subject_distances,
+)
 from mema.faces.matching import nearest
 from mema.faces.thresholds import Pairs, Threshold, calibrate
 from mema.files import atomic_write, write_json
@@ -42,6 +52,7 @@ from mema.imageset import ImageSet
 from mema.records import FaceRecord
 
 NEAREST = "nearest.parquet"
+PLANTED = "planted.json"
 
 
 class AuditConfig(Config):
@@ -118,15 +129,7 @@ def run_audit(build: Build) -> AuditReport:
         for far in config.far
     }
     decision = thresholds[config.decision_far]
-    planted = detection_limit(
-        sets["patients"],
-        sets["controls"] if sets["controls"].count else sets["donors"],
-        {name: vectors[name]["patients"] for name in config.recognisers},
-        {name: decision[name].distance for name in config.recognisers},
-        members=config.planted_members,
-        alphas=config.planted_alphas,
-        seed=config.seed,
-    )
+    planted = _plant(build, {name: one["patients"] for name, one in vectors.items()}, decision, config)
     points: dict[str, list[Point]] = {}
     for far in config.far:
         for name, point in judge(distances, thresholds[far], people, far).items():
@@ -144,6 +147,41 @@ def run_audit(build: Build) -> AuditReport:
     atomic_write(build.audit / FLAGS, _flags(records["candidates"], distances, decision, people))
     write_json(build.audit / REPORT, report.model_dump(mode="json"))
     return report
+
+
+def run_planted(build: Build, alphas: Sequence[float]) -> Planted:
+    """Test what the audit finds, without candidates: leaks are planted, blends at all shares ``alphas`` in (0, 1).
+
+    Writes and returns what ``runs/…/reproduce/planted.json`` holds: recalls, and the detection limit.
+    """
+    config = build.section("audit", AuditConfig).model_copy(update={"planted_alphas": tuple(alphas)})
+    cohort = ImageSet.open(build.cohort)
+    subjects = [record.subject_id for record in cohort.records()]
+    read = embed_sets({"patients": cohort}, config.recognisers, workers=config.workers)
+    vectors = {name: one["patients"].vectors for name, one in read.items()}
+    decision = {
+        name: calibrate(vectors[name], subjects, config.decision_far, pairs=config.pairs, seed=config.seed)
+        for name in config.recognisers
+    }
+    planted = _plant(build, vectors, decision, config)
+    write_json(build.runs / "reproduce" / PLANTED, planted.model_dump(mode="json"))
+    return planted
+
+
+def _plant(
+    build: Build, vectors: Mapping[str, np.ndarray], thresholds: Mapping[str, Threshold], config: AuditConfig
+) -> Planted:
+    """``vectors`` are those of the cohort's photos, (M, D) by recogniser."""
+    controls = ImageSet.open(build.controls)
+    return detection_limit(
+        ImageSet.open(build.cohort),
+        controls if controls.count else ImageSet.open(build.donors),
+        vectors,
+        {name: threshold.distance for name, threshold in thresholds.items()},
+        members=config.planted_members,
+        alphas=config.planted_alphas,
+        seed=config.seed,
+    )
 
 
 def compare(vectors: Mapping[str, np.ndarray], people: People) -> Tables:
@@ -216,29 +254,14 @@ def combine(matches: Mapping[str, Tables]) -> dict[str, Tables]:
 def _patients(ends: Sequence[Tables], subjects: int) -> Leakage:
     hits = [np.any(tables["patients"], axis=1) for tables in ends]
     if subjects == 0:
-        return leakage(hits)
+        return leakage(Hits(hits))
     attack, control = (share_of_hits(ends[0][key], subjects) for key in ("equal_patients", "equal_controls"))
-    return leakage(hits, attack, control)
+    return leakage(Hits(hits, attack, control))
 
 
 def _own_donor(ends: Sequence[np.ndarray], people: People) -> Leakage | None:
-    """The control of the own donor is a donor drawn from the others."""
-    rows = np.flatnonzero(people.own >= 0)
-    if len(rows) == 0:
-        return None
-    hits = [own_hits(table, people.own)[rows] for table in ends]
-    others = len(people.used) - 1
-    if others == 0:
-        return leakage(hits)
-    return leakage(hits, hits[0].astype(float), (ends[0][rows].sum(axis=1) - hits[0]) / others)
-
-
-def own_hits(table: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """Return which candidates match their own donor, bool (N,); those without one do not."""
-    hits = np.zeros(len(own), dtype=bool)
-    rows = np.flatnonzero(own >= 0)
-    hits[rows] = table[rows, own[rows]]
-    return hits
+    hits = own_hits(ends, people.own)
+    return None if hits is None else leakage(hits)
 
 
 def _any_donor(ends: Sequence[np.ndarray], people: People) -> Leakage | None:
@@ -248,7 +271,7 @@ def _any_donor(ends: Sequence[np.ndarray], people: People) -> Leakage | None:
     hits = [np.any(table[:, people.used], axis=1) for table in ends]
     used, unused = ends[0][:, people.used], ends[0][:, ~people.used]
     drawn = min(used.shape[1], unused.shape[1])
-    return leakage(hits, share_of_hits(used, drawn), share_of_hits(unused, drawn)) if drawn else leakage(hits)
+    return leakage(Hits(hits, share_of_hits(used, drawn), share_of_hits(unused, drawn)) if drawn else Hits(hits))
 
 
 def _people(records: Mapping[str, list[FaceRecord]]) -> People:
@@ -263,10 +286,8 @@ def _people(records: Mapping[str, list[FaceRecord]]) -> People:
     own = np.array([-1 if donor is None else column[donor] for donor in donors], dtype=np.int64)
     used = np.zeros(len(column), dtype=bool)
     used[own[own >= 0]] = True
-    # With galleries of people who have more photos each, a chance hit is likelier: cap at the poorer side's median.
-    photos = [int(np.median(np.unique(group, return_counts=True)[1])) for group in (patients, controls) if group]
-    subjects = min(len(set(patients)), len(set(controls)))
-    return People(patients, controls, min(photos), subjects, own, used)
+    equal_subjects, equal_photos = equal_size(patients, controls)
+    return People(patients, controls, equal_photos, equal_subjects, own, used)
 
 
 def _sizes(records: Mapping[str, list[FaceRecord]], people: People) -> Sizes:
@@ -294,7 +315,7 @@ def _flags(
     columns: dict[str, list[str] | np.ndarray] = {"image_id": [record.image_id for record in candidates]}
     for name, by_gallery in tables.items():
         columns[name] = np.any(by_gallery["patients"], axis=1)
-        columns[OWN_DONOR + name] = own_hits(by_gallery["donors"], people.own)
+        columns[OWN_DONOR + name] = own_matches(by_gallery["donors"], people.own)
     return _parquet(pa.table(columns))
 
 

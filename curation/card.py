@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from curation.report import AuditReport, Rate
+from curation.report import AuditReport
+from mema.faces.leakage import Rate
 from mema.records import FaceRecord, Split
 from mema.release import SPLITS
 from mema.taxonomy import Taxonomy

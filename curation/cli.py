@@ -33,6 +33,25 @@ def audit(config_path: Path) -> None:
     click.echo(f"audit: {build.audit}")
 
 
+@curate.command()
+@CONFIG
+def planted(config_path: Path) -> None:
+    """Plant leaks and say which the audit finds: recall by strength, and the detection limit."""
+    from curation.audit import PLANTED, run_planted
+    from curation.card import rate_text
+
+    build = Build.load(config_path)
+    report = run_planted(build, [tenth / 10 for tenth in range(9, 0, -1)])
+    for one in report.strengths:
+        click.echo(f"{one.planted}, {report.members} planted; found:")
+        for name, recall in one.recall.items():
+            click.echo(f"  {name:20} {rate_text(recall)}")
+    for name, limit in report.limit.items():
+        found = "finds no blend" if limit is None else f"finds blends from {limit:g}"
+        click.echo(f"{name}: {found} of a patient's photo, with a recall of {report.required:.0%} or more")
+    click.echo(f"written: {build.runs / 'reproduce' / PLANTED}")
+
+
 @curate.command("filter")
 @CONFIG
 def filter_(config_path: Path) -> None:

@@ -13,9 +13,9 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 from curation.embedding import embed_images, join
-from curation.leakage import rate, subject_distances
-from curation.report import ANY, MAJORITY, Planted, Rate, Strength
+from curation.report import ANY, MAJORITY, Planted, Strength
 from mema.engine import map_batches
+from mema.faces.leakage import Rate, rate, subject_distances
 from mema.faces.recognisers import Embeddings
 from mema.imageset import ImageSet
 

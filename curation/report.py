@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mema.errors import UserError
+from mema.faces.leakage import Leakage, Rate
 from mema.files import read_json
 
 REPORT = "audit.json"
@@ -23,29 +24,6 @@ OWN_DONOR = "own_donor/"
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Rate(_Section):
-    """A share of candidates in [0, 1] (a risk may be negative) with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-class Leakage(_Section):
-    """How many of the candidates are nearer to somebody of a gallery than a threshold.
-
-    ``raw``: against the whole gallery; ``raw_at_threshold_interval`` is the share at both ends of the threshold's
-    own interval. ``attack`` and ``control``: against galleries of equal size, of people who could have leaked and
-    of people who could not. ``risk`` = (attack - control) / (1 - control); None where there is nobody to compare.
-    """
-
-    raw: Rate
-    raw_at_threshold_interval: tuple[float, float]
-    attack: Rate | None = None
-    control: Rate | None = None
-    risk: Rate | None = None
 
 
 class Cutoff(_Section):

@@ -59,6 +59,31 @@ def measure(photos: int, patients: int, seed: int, workers: int) -> None:
 
 
 @phantom.command()
+@click.option("--estimator", "names", multiple=True, help="Whom to measure; default: all whose weights are here.")
+@click.option("--photos", default=500, show_default=True, help="Donors, one photo each.")
+@click.option("--size", default=128, show_default=True, help="Side of a photo in pixels.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--workers", default=1, show_default=True)
+def attributes(names: tuple[str, ...], photos: int, size: int, seed: int, workers: int) -> None:
+    """Measure estimators of age and gender by age, gender and skin tone."""
+    from generation.phantom.measure_attributes import measure_attributes, table
+    from mema.errors import UserError
+    from mema.faces.attributes import ESTIMATORS, estimator
+
+    instruments = []
+    for name in names or ESTIMATORS.names():
+        try:
+            instruments.append(estimator(name))
+        except UserError as error:
+            if names:
+                raise
+            click.echo(f"{name} does not run here: {error}", err=True)
+    if not instruments:
+        raise UserError("no estimator of age and gender runs here")
+    click.echo(table(measure_attributes(instruments, photos, size=size, seed=seed, workers=workers)))
+
+
+@phantom.command()
 @click.option("--clinic", default="eye_clinic", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="PNG to write.")
 @click.option("--patients", is_flag=True, help="Patients over their photos instead of signs by severity.")
@@ -101,21 +126,40 @@ def donors(config_path: Path) -> None:
 @generate.command()
 @CONFIG
 def finetune(config_path: Path) -> None:
-    """Fine-tune the checkpoint on the cohort with LoRA."""
+    """Fine-tune the checkpoint on the cohort, by LoRA or in full."""
     from generation.finetune import finetune as run
 
-    click.echo(f"LoRA: {run(_load(config_path))}")
+    click.echo(f"fine-tuned weights: {run(_load(config_path))}")
 
 
 @generate.command()
 @CONFIG
-@click.option("--top-up", is_flag=True, help="Replace the rows whose images the filter rejected.")
-def plan(config_path: Path, top_up: bool) -> None:
+@click.option("--top-up", "again", is_flag=True, help="Replace the rows whose images were not kept.")
+def plan(config_path: Path, again: bool) -> None:
     """Write the table of images to make, with the cohort's distribution."""
     from generation.plan import plan as run
+    from generation.top_up import plan_top_up
 
     build = _load(config_path)
-    click.echo(f"{len(run(build, topped_up=top_up))} images planned: {build.plan}")
+    if again:
+        click.echo(f"{plan_top_up(build)} images replaced: {build.plan}")
+    else:
+        click.echo(f"{len(run(build))} images planned: {build.plan}")
+
+
+@generate.command("top-up")
+@CONFIG
+@click.option("--rounds", default=5, show_default=True, type=click.IntRange(0), help="Rounds at most; 0 reports only.")
+def top_up(config_path: Path, rounds: int) -> None:
+    """Replace what was rejected, sample, audit and filter again, until all that was planned is kept."""
+    from generation.top_up import REPORT, run_rounds
+
+    build = _load(config_path)
+    report = run_rounds(build, rounds)
+    far = ", ".join(f"{name} {'-' if v is None else f'{v:.4f}'}" for name, v in report["plan"].items())
+    click.echo(f"kept {report['images']}, missing {report['missing']}; distances to the cohort: {far}")
+    joint, luck = report["joint"]["plan"], report["joint"]["random"]["value"]
+    click.echo(f"joint distance {joint:.4f}, by chance {luck:.4f}: {build.plan.with_name(REPORT)}")
 
 
 @generate.command()

@@ -12,10 +12,11 @@ from mema.files import atomic_write
 from mema.imageset import encode_png
 
 LABEL_WIDTH, TITLE_HEIGHT = 150, 28
+COLUMNS = 8
 
 
 def write_contact_sheet(
-    path: Path, title: str, rows: Mapping[str, Sequence[np.ndarray]], *, columns: int = 8, side: int = 128
+    path: Path, title: str, rows: Mapping[str, Sequence[np.ndarray]], *, columns: int = COLUMNS, side: int = 128
 ) -> Path:
     """Write a PNG with one labelled row of up to ``columns`` pictures, uint8 (H, W, 3), for each entry of ``rows``."""
     sheet = Image.new("RGB", (LABEL_WIDTH + columns * side, TITLE_HEIGHT + len(rows) * side), "white")

@@ -1,8 +1,8 @@
 """Read the public faces whose attributes are injected (MeMa's FFHQ) into an image set.
 
 ``mema generate donors --config configs/demo.yaml`` reads ``donors.csv`` with the columns ``image, age, gender`` and
-optionally ``skin_tone``; age and gender may come from an estimator (the paper uses DeepFace) or from a label. The donor
-of the table's row n (from 0) is ``donor-0000n``.
+optionally ``skin_tone``. With ``donors: {attributes: {estimator: deepface}}`` ages and genders may be left out, as
+cells or as columns, and are estimated. The donor of the table's row n (from 0) is ``donor-0000n``.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from generation.donor_attributes import AttributesConfig, Donor, fill_attributes
 from generation.photographs import Source, check_sources, load_source
 from generation.tables import inside, parse_gender, parse_number, read_table
 from mema.build import Build
+from mema.config import Config
 from mema.files import sha256_json
 from mema.imageset import Face, ImageSet, write_imageset
 from mema.records import FaceRecord
@@ -20,9 +22,18 @@ from mema.records import FaceRecord
 TABLE = "donors.csv"
 
 
+class DonorsConfig(Config):
+    """``attributes``: who estimates the ages and genders that the table leaves out; None: it must give them all."""
+
+    attributes: AttributesConfig | None = None
+
+
 def build_donors(build: Build) -> ImageSet:
     """Write ``Build.donors`` from ``Build.donor_photos`` and return it; one UserError names all bad rows."""
-    faces = load_donors(build.donor_photos / TABLE)
+    attributes = build.section("donors", DonorsConfig).attributes
+    faces = load_donors(build.donor_photos / TABLE, complete=attributes is None)
+    if attributes is not None:
+        faces = fill_attributes(faces, attributes, build.donor_attributes, build.size)
 
     def make(start: int, stop: int) -> Iterator[Face]:
         for record, source, _ in faces[start:stop]:
@@ -33,9 +44,14 @@ def build_donors(build: Build) -> ImageSet:
     return write_imageset(build.donors, len(faces), make, config=config, label="donors")
 
 
-def load_donors(table: Path) -> list[tuple[FaceRecord, Source, str]]:
-    """Read and check ``donors.csv`` and every photo it names: record, file and sha256 of each row."""
-    rows, problems = read_table(table, required=("image", "age", "gender"), optional=("skin_tone",))
+def load_donors(table: Path, *, complete: bool = True) -> list[Donor]:
+    """Read and check ``donors.csv`` and every photo it names; unless ``complete``, age and gender may be left out."""
+    known = ("age", "gender")
+    rows, problems = read_table(
+        table,
+        required=("image", *known) if complete else ("image",),
+        optional=("skin_tone",) if complete else (*known, "skin_tone"),
+    )
     records, sources = [], []
     for index, row in enumerate(rows):
         skin_tone = parse_number(row, "skin_tone", problems, 1, 10, whole=True)
@@ -57,4 +73,4 @@ def load_donors(table: Path) -> list[tuple[FaceRecord, Source, str]]:
         if check.problem is not None:
             problems.add(check.row, check.problem)
     problems.raise_if_any(len(rows))
-    return [(r, s, c.sha256) for r, s, c in zip(records, sources, checks, strict=True)]
+    return [Donor(r, s, c.sha256) for r, s, c in zip(records, sources, checks, strict=True)]

@@ -1,8 +1,9 @@
 """The plan: one row per image to make (MeMa, Section 3, Step 2; Table 2).
 
-``mema generate plan --config configs/demo.yaml`` writes ``plan.csv`` and ``plan.report.json`` beside it. Disease, age
-and gender follow the cohort's photos by quotas; every row gets a public donor of its gender and nearest age, a donor
-weight ~ U[0.2, 0.4] and a seed of its own. The same seed gives the same bytes. The plan is public and names no patient.
+``mema generate plan --config configs/demo.yaml`` writes ``plan.csv`` and ``plan.report.json`` beside it. Disease, age,
+gender and skin tone follow the cohort's photos jointly, by quotas (``generation.quotas``); every row gets a public
+donor of its gender and nearest age, a donor weight ~ U[0.2, 0.4] and a seed of its own. The same seed gives the same
+bytes. The plan is public and names no patient.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,7 +19,16 @@ from typing import Any
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
-from generation.quotas import Distances, Target, distances, draw_targets
+from generation.quotas import (
+    TONE_GROUPS,
+    Distances,
+    Target,
+    distances,
+    draw_targets,
+    joint_distance,
+    joint_least,
+    joint_luck,
+)
 from mema.build import Build
 from mema.config import Config
 from mema.errors import UserError
@@ -30,6 +40,7 @@ from mema.taxonomy import Taxonomy, load_taxonomy
 # MeMa Table 2: random sampling -> distribution-guided sampling.
 PAPER_DISTANCES = {"random": Distances(0.256, 0.143, 0.157), "guided": Distances(0.003, 0.002, 0.002)}
 HEALTHY = "normal"
+REPORT = "plan.report.json"
 
 
 class PlanConfig(Config):
@@ -73,22 +84,20 @@ class PlanRow(Config):
     seed: int
 
 
-def plan(build: Build, *, topped_up: bool = False) -> list[PlanRow]:
-    """Write ``Build.plan`` and its report, and return the rows.
-
-    ``topped_up``: replace the rows of the plan that is there whose images ``Build.filtered`` did not keep.
-    """
+def plan(build: Build) -> list[PlanRow]:
+    """Write ``Build.plan`` and its report, and return the rows."""
     config = build.section("plan", PlanConfig)
     cohort = ImageSet.open(build.cohort).records()
-    donors = [] if config.donor_weight is None else ImageSet.open(build.donors).records()
-    if topped_up:
-        kept = {record.image_id for record in ImageSet.open(build.filtered / "kept").records()}
-        rows = top_up(read_plan(build.plan), kept, donors, config)
-    else:
-        rows = make_plan(cohort, donors, load_taxonomy(build.clinic), config)
+    donors = read_donors(build, config)
+    rows = make_plan(cohort, donors, load_taxonomy(build.clinic), config)
     write_plan(rows, build.plan)
-    write_json(build.plan.with_name("plan.report.json"), report(rows, cohort, donors))
+    write_json(build.plan.with_name(REPORT), report(rows, cohort, donors))
     return rows
+
+
+def read_donors(build: Build, config: PlanConfig) -> list[FaceRecord]:
+    """Return the records of ``Build.donors``; none where the plan has no use for them."""
+    return [] if config.donor_weight is None else ImageSet.open(build.donors).records()
 
 
 def make_plan(
@@ -107,11 +116,7 @@ def make_plan(
         step = levels[target.disease] % len(config.severities)
         severities.append(None if target.disease == HEALTHY else config.severities[step])
         levels[target.disease] += 1
-    weights: list[float | None] = [None] * len(targets)
-    chosen: list[FaceRecord | None] = [None] * len(targets)
-    if config.donor_weight is not None:
-        weights = [round(float(weight), 4) for weight in random.uniform(*config.donor_weight, len(targets))]
-        chosen = list(choose_donors(targets, donors, config, random))
+    chosen, weights = draw_injections(targets, donors, config, random)
     seeds = random.integers(2**31, size=len(targets))
     return [
         PlanRow(
@@ -134,43 +139,23 @@ def make_plan(
     ]
 
 
-def top_up(
-    rows: Sequence[PlanRow], kept: Collection[str], donors: Sequence[FaceRecord], config: PlanConfig
-) -> list[PlanRow]:
-    """Return the plan, every row whose image is not in ``kept`` (image ids) replaced, so that its distribution stays.
-
-    A replacement has the target, severity and prompt of the rejected row, and a new name, donor, weight and seed; names
-    go on after the highest number in use. The same rejections give the same plan.
-    """
-    rejected = [row for row in rows if row.image_id not in kept]
-    first = 1 + max(row.row_id for row in rows)
-    random = np.random.default_rng([config.seed, first])
-    weights: list[float | None] = [None] * len(rejected)
-    chosen: list[FaceRecord | None] = [None] * len(rejected)
-    if config.donor_weight is not None:
-        targets = [Target(row.disease, row.gender, row.age, row.skin_tone) for row in rejected]
-        weights = [round(float(weight), 4) for weight in random.uniform(*config.donor_weight, len(rejected))]
-        uses = Counter(row.donor_id for row in rows if row.image_id in kept and row.donor_id is not None)
-        chosen = list(choose_donors(targets, donors, config, random, uses))
-    replacements = {
-        row.row_id: row.model_copy(
-            update={
-                "row_id": number,
-                "image_id": f"image-{number:05d}",
-                "subject_id": f"virtual-{number:05d}",
-                "donor_id": None if donor is None else donor.image_id,
-                "donor_weight": weight,
-                "seed": int(random.integers(2**31)),
-            }
-        )
-        for number, (row, donor, weight) in enumerate(zip(rejected, chosen, weights, strict=True), start=first)
-    }
-    return [replacements.get(row.row_id, row) for row in rows]
-
-
 def prompt_of(taxonomy: Taxonomy, disease: str, severity: Severity | None) -> str:
     """Return the prompt of an image; without a severity it is the training caption."""
     return taxonomy.caption(disease) if severity is None else taxonomy.prompt(disease, severity)
+
+
+def draw_injections(
+    targets: Sequence[Target],
+    donors: Sequence[FaceRecord],
+    config: PlanConfig,
+    random: np.random.Generator,
+    uses_before: Mapping[str, int] = MappingProxyType({}),
+) -> tuple[list[FaceRecord | None], list[float | None]]:
+    """Return a donor (see :func:`choose_donors`) and a weight for each target; None where the plan has no donors."""
+    if config.donor_weight is None:
+        return [None] * len(targets), [None] * len(targets)
+    weights = [round(float(weight), 4) for weight in random.uniform(*config.donor_weight, len(targets))]
+    return [*choose_donors(targets, donors, config, random, uses_before)], [*weights]
 
 
 def choose_donors(
@@ -223,17 +208,30 @@ def choose_donors(
 
 
 def report(rows: Sequence[PlanRow], cohort: Sequence[FaceRecord], donors: Sequence[FaceRecord]) -> dict[str, Any]:
-    """Return the plan's distances to the cohort beside the paper's, those of its donors, and how donors are used."""
-    targets = [Target(row.disease, row.gender, row.age, row.skin_tone) for row in rows]
+    """Return the plan's distances to the cohort beside the paper's, those of its donors, and how donors are used.
+
+    ``joint`` is the distance of the joint distribution: of the plan, of its donors, the least that so many whole images
+    can have, and what drawing so many patients at random would give (mean and 95 % interval).
+    """
+    targets = targets_of(rows)
     by_id = {donor.image_id: donor for donor in donors}
     used = [by_id[row.donor_id] for row in rows if row.donor_id is not None]
     realised = [Target(row.disease, d.gender, d.age, d.skin_tone) for row, d in zip(rows, used, strict=False)]
     uses = Counter(donor.image_id for donor in used)
+    luck, low, high = joint_luck(cohort, len(rows))
+    tones = ", ".join(f"{first}-{last}" for first, last in TONE_GROUPS)
     return {
         "images": len(rows),
         "distance": "total variation of disease and gender; W1 of age / 85 years",
         "plan": distances(targets, cohort)._asdict(),
         "donors": distances(realised, cohort)._asdict() if realised else None,
+        "joint": {
+            "distance": f"total variation of disease x gender x decade of age x skin tones {tones}",
+            "plan": joint_distance(targets, cohort),
+            "donors": joint_distance(realised, cohort) if realised else None,
+            "least": joint_least(cohort, len(rows)),
+            "random": {"value": luck, "low": low, "high": high},
+        },
         "paper": {name: value._asdict() for name, value in PAPER_DISTANCES.items()},
         "diseases": dict(sorted(Counter(row.disease for row in rows).items())),
         "severities": dict(sorted(Counter(row.severity or "none" for row in rows).items())),
@@ -241,6 +239,11 @@ def report(rows: Sequence[PlanRow], cohort: Sequence[FaceRecord], donors: Sequen
         "donor_uses_most": max(uses.values(), default=0),
         "age_gap_years": round(_age_gap(rows, used), 3) if used else None,
     }
+
+
+def targets_of(rows: Iterable[PlanRow]) -> list[Target]:
+    """Return what the rows ask for in the statistics of the cohort."""
+    return [Target(row.disease, row.gender, row.age, row.skin_tone) for row in rows]
 
 
 def write_plan(rows: Sequence[PlanRow], path: Path) -> None:

@@ -20,6 +20,7 @@ from mema.registry import resolve
 SECTIONS = {
     "hospital": "generation.phantom.hospital:HospitalConfig",
     "cohort": "generation.cohort:CohortConfig",
+    "donors": "generation.donors:DonorsConfig",
     "finetune": "generation.finetune:FinetuneConfig",
     "plan": "generation.plan:PlanConfig",
     "sample": "generation.sample:SampleConfig",
@@ -113,6 +114,11 @@ class Build:
     def donors(self) -> Path:
         """ImageSet of public faces with age and gender."""
         return self.runs / "donors"
+
+    @property
+    def donor_attributes(self) -> Path:
+        """Estimates of ages and genders that the donors' table leaves out, and their report."""
+        return self.runs / "donor-attributes"
 
     @property
     def lora(self) -> Path:

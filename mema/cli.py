@@ -15,6 +15,7 @@ from mema.errors import UserError
 COMMANDS = {
     "phantom": ("generation.cli:phantom", "Render and measure the phantom hospital."),
     "generate": ("generation.cli:generate", "Patients to virtual patients: cohort, fine-tune, plan, sample."),
+    "reproduce": ("generation.reproduce.cli:reproduce", "Print the paper's tables beside ours: table1, table2, fig4."),
     "curate": ("curation.cli:curate", "Candidates to a release: audit, filter, annotate, release."),
     "benchmark": ("benchmark.cli:benchmark", "Run de-identification methods on a release."),
     "leaderboard": ("benchmark.cli:leaderboard", "Render the leaderboard from results."),

@@ -53,10 +53,10 @@ def locate(name: str) -> Path:
 
 
 def digest(path: Path) -> str:
-    """Return the sha256 of a file, or of the relative names and hashes of a folder's files."""
+    """Return the sha256 of a file, or of the relative names and hashes of a folder's files but its model card."""
     if path.is_file():
         return sha256_file(path)
-    files = sorted(file for file in path.rglob("*") if file.is_file())
+    files = sorted(file for file in path.rglob("*") if file.is_file() and file.name != "README.md")
     return sha256_json({file.relative_to(path).as_posix(): sha256_file(file) for file in files})
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+
+# Before torch is loaded: some tests fork, and a forked child hangs in a pool of threads that its parent has used.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 SIZE = 32
 LETTERS = "abcdefghijklmnopqrstuvwxyz,-"

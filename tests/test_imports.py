@@ -38,6 +38,7 @@ def test_stages_import_the_ground_floor_and_never_each_other(package):
         "--help",
         "phantom --help",
         "generate --help",
+        "reproduce --help",
         "curate --help",
         "benchmark --help",
         "leaderboard --help",

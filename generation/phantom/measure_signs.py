@@ -15,7 +15,7 @@ from generation.phantom.render import Photo, render_batch
 from mema.statistics import wilson
 from mema.taxonomy import load_taxonomy
 
-REGIONS = {"eye_clinic": "eye_region", "dermatology": "face_region"}
+REGIONS = {"eye_clinic": "upper_face", "dermatology": "face_region"}
 """Which mask of ``render.Photo`` covers the signs of a clinic."""
 
 
@@ -26,7 +26,7 @@ def measure_classifier(
 
     Returns ``top1`` with its Wilson interval (``top1_low``, ``top1_high``), ``per_disease`` (top-1 of each) and
     ``per_severity`` (thirds: slight, mid, heavy; the diseased only), ``top1_masked`` with its interval when the
-    sign-carrying region is filled with the photo's mean colour, and ``chance``, 1 / diseases.
+    sign-carrying region is filled with the mean colour of the rest, and ``chance``, 1 / diseases.
     """
     from mema import classifier
     from mema.weights import locate
@@ -68,9 +68,13 @@ def judge_cases(clinic: str, patients: int, *, seed: int = 0) -> list[Case]:
 
 
 def paint_over(photo: Photo, region: str) -> np.ndarray:
-    """Return the photo's image with one of its regions filled with the image's mean colour."""
+    """Return the photo's image with one of its regions filled with the mean colour of the rest.
+
+    The region itself must not enter that colour: it would tell of redness.
+    """
     image: np.ndarray = photo.image.copy()
-    image[getattr(photo, region)] = photo.image.mean(axis=(0, 1)).round().astype(np.uint8)
+    inside = getattr(photo, region)
+    image[inside] = image[~inside].mean(axis=0).round().astype(np.uint8)
     return image
 
 

@@ -18,14 +18,19 @@ from generation.phantom.skin import paint_skin, smooth_tint, window
 
 Job = tuple[Subject, Shot, Finding]
 
+UPPER_FACE = 0.36
+"""How far below the eyes ``Photo.upper_face`` reaches, in face units."""
+
 
 @dataclass(frozen=True)
 class Photo:
     """One photo and its truth. S is the size in pixels.
 
     ``image`` (S, S, 3) uint8 sRGB. Masks (S, S) bool: ``lesion`` what painters marked, ``eye_region`` both eyes with
-    lids and the skin about them (brows excluded), ``face_region`` all facial skin, lips and eyes. ``landmarks``
-    (68, 2) float32: (x, y) pixels in iBUG order, pixel centres at integers. ``gaze`` (2, 2) float32: (yaw, pitch)
+    lids and the skin about them (brows excluded), ``upper_face`` the face down to the cheekbones, which holds all that
+    an eye disease changes (raised brows and the forehead over them, tears), ``face_region`` all facial skin, lips and
+    eyes. ``landmarks`` (68, 2) float32: (x, y) pixels in iBUG order, pixel centres at integers. ``gaze`` (2, 2)
+    float32: (yaw, pitch)
     in degrees of the subject's right and left eye in camera axes, positive to the photo's right and up,
     strabismus included.
     """
@@ -33,6 +38,7 @@ class Photo:
     image: Array
     lesion: Array
     eye_region: Array
+    upper_face: Array
     face_region: Array
     landmarks: Array
     gaze: Array
@@ -75,6 +81,7 @@ def render(subject: Subject, shot: Shot, finding: Finding | None = None, size: i
         image=_develop(small * np.float32(metered), shot),
         lesion=lesion & (on_head > 0.5),
         eye_region=_eye_region(subject, view) & face_region,
+        upper_face=face_region & (view.y < subject.eye_y + np.float32(UPPER_FACE)),
         face_region=face_region,
         landmarks=landmarks(subject, shot, finding, head, camera, size),
         gaze=np.array([gaze_angles(shot, finding.eyes[i], i) for i in (0, 1)], dtype=np.float32),

@@ -7,6 +7,7 @@ Min-SNR Weighting Strategy" (2023), Section 3.4.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mema.errors import UserError
@@ -26,21 +27,44 @@ def diffusion_loss(
     image_embeds: Tensor | None = None,
     snr_gamma: float | None = 5.0,
 ) -> Tensor:
+    """Return ``denoising_loss`` for time steps and noise drawn from ``generator`` alone: equal seeds, equal losses."""
+    timesteps, noise = draw_noise(scheduler, latents.shape, generator)
+    return denoising_loss(
+        unet, scheduler, latents, text, timesteps, noise, image_embeds=image_embeds, snr_gamma=snr_gamma
+    )
+
+
+def draw_noise(scheduler: Any, shape: Sequence[int], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return uniform time steps, int64 (N,), and noise, float32 of ``shape`` (N, C, h, w), on its device."""
+    import torch
+
+    steps = int(scheduler.config.num_train_timesteps)
+    timesteps = torch.randint(steps, (shape[0],), generator=generator, device=generator.device)
+    return timesteps, torch.randn(tuple(shape), generator=generator, device=generator.device)
+
+
+def denoising_loss(
+    unet: torch.nn.Module,
+    scheduler: Any,
+    latents: Tensor,
+    text: Tensor,
+    timesteps: Tensor,
+    noise: Tensor,
+    *,
+    image_embeds: Tensor | None = None,
+    snr_gamma: float | None = 5.0,
+) -> Tensor:
     """Return the mean over the batch of each sample's weighted denoising error, a scalar in float32.
 
     ``latents`` (N, C, h, w) are already multiplied by the VAE's scaling factor; ``text`` (N, tokens, D) are the text
-    encoder's last hidden states; ``image_embeds`` (N, E) are the image encoder's projections, for a UNet that carries
-    an IP-Adapter. ``scheduler`` is any diffusers scheduler with ``alphas_cumprod``; its ``prediction_type`` says
-    what the UNet predicts: "epsilon" or "v_prediction" (others raise UserError). Time steps and noise come from
-    ``generator`` alone (of the latents' device), so equal seeds give equal losses. ``snr_gamma=None`` weighs all
-    time steps alike.
+    encoder's last hidden states; ``timesteps`` (N,) and ``noise`` (N, C, h, w), of any device, say how each sample is
+    spoilt; ``image_embeds`` (N, E) are the image encoder's projections, for a UNet that carries an IP-Adapter.
+    ``scheduler`` is any diffusers scheduler with ``alphas_cumprod``; its ``prediction_type`` says what the UNet
+    predicts: "epsilon" or "v_prediction" (others raise UserError). ``snr_gamma=None`` weighs all time steps alike.
     """
     import torch
 
-    count = len(latents)
-    steps = int(scheduler.config.num_train_timesteps)
-    timesteps = torch.randint(steps, (count,), generator=generator, device=generator.device).to(latents.device)
-    noise = torch.randn(latents.shape, generator=generator, device=generator.device).to(latents.device, latents.dtype)
+    timesteps, noise = timesteps.to(latents.device), noise.to(latents.device, latents.dtype)
     alphas = scheduler.alphas_cumprod.to(latents.device)[timesteps].float()
     signal, sigma = alphas.sqrt().view(-1, 1, 1, 1), (1 - alphas).sqrt().view(-1, 1, 1, 1)
     noisy = (signal * latents + sigma * noise).to(latents.dtype)

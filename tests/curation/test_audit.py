@@ -1,67 +1,17 @@
 import json
-from math import comb
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 from curation_world import CANARY, FRESH, make_build
 
 from curation.audit import NEAREST, AuditConfig, combine, run_audit
-from curation.leakage import first_photos, normalised, rate, share_of_hits, subject_distances
 from curation.planted import COPY, HANDLED, NOBODY, OTHER_PHOTO, blend_name, draw_members, handle
-from curation.report import FLAGS, REPORT, AuditReport, Rate
+from curation.report import FLAGS, REPORT, AuditReport, Planted
+from mema.cli import cli
 from mema.config import validate
 from mema.errors import UserError
-
-
-def unit(rows):
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-
-def test_subject_distances_are_those_of_the_nearest_photo():
-    random = np.random.default_rng(0)
-    probes, gallery = unit(random.normal(size=(7, 5))), unit(random.normal(size=(6, 5)))
-    subjects = ["b", "a", "b", "c", "a", "b"]
-    table = subject_distances(probes, gallery, subjects)
-    for row, probe in enumerate(probes):
-        for column, subject in enumerate(("b", "a", "c")):
-            own = [np.linalg.norm(probe - g) for g, s in zip(gallery, subjects, strict=True) if s == subject]
-            assert table[row, column] == pytest.approx(min(own), abs=1e-6)
-
-
-def test_share_of_hits_is_the_mean_over_all_subsamples():
-    from itertools import combinations
-
-    matches = np.random.default_rng(1).random((6, 7)) < 0.3
-    matches[0], matches[1] = False, True
-    expected = [np.mean([row[list(drawn)].any() for drawn in combinations(range(7), 3)]) for row in matches]
-    assert share_of_hits(matches, 3) == pytest.approx(expected)
-    assert len(list(combinations(range(7), 3))) == comb(7, 3)
-    assert share_of_hits(matches, 7) == pytest.approx(matches.any(axis=1).astype(float))
-
-
-def test_first_photos_caps_each_subject():
-    assert first_photos(["a", "a", "b", "a", "b"], 2) == [0, 1, 2, 4]
-
-
-def test_normalised_risk():
-    attack, control = rate(np.repeat([1.0, 0.0], [60, 40])), rate(np.repeat([1.0, 0.0], [20, 80]))
-    risk = normalised(attack, control)
-    assert risk.value == pytest.approx((0.6 - 0.2) / 0.8)
-    assert risk.low < risk.value < risk.high
-    assert normalised(control, control).value == 0
-    assert normalised(control, attack).value < 0
-    assert normalised(attack, Rate(value=1.0, low=0.9, high=1.0)) is None
-
-
-def test_risk_interval_covers_the_truth_about_as_often_as_it_says():
-    random = np.random.default_rng(2)
-    truth = (0.15 - 0.05) / 0.95
-    inside = 0
-    for _ in range(400):
-        risk = normalised(rate(random.random(300) < 0.15), rate(random.random(300) < 0.05))
-        inside += risk.low <= truth <= risk.high
-    assert 0.92 <= inside / 400 <= 0.99
 
 
 def test_majority_must_name_the_same_person():
@@ -116,6 +66,22 @@ def test_detection_limit_is_ordered_by_strength(released):
         limit = report.planted.limit[name]
         assert limit is None or report.recall(blend_name(limit))[name].value >= report.planted.required
     assert report.recall(HANDLED)["any"].value > report.recall(NOBODY)["any"].value
+
+
+def test_the_detection_limit_is_told_without_candidates(tmp_path, faces):
+    audit = {"recognisers": ["phantom-arcface"], "far": [0.05], "decision_far": 0.05, "planted_members": 5}
+    build = make_build(tmp_path, {**faces, "candidates": []}, audit=audit)
+    said = CliRunner().invoke(cli, ["curate", "planted", "--config", str(build.config_path)], catch_exceptions=False)
+    assert said.exit_code == 0 and "copy, 5 planted" in said.output and "blend 0.1" in said.output
+    text = (build.runs / "reproduce" / "planted.json").read_text()
+    assert CANARY not in text and CANARY not in said.output.replace(str(build.runs), "")
+    found = Planted.model_validate_json(text)
+    alphas = [tenth / 10 for tenth in range(9, 0, -1)]
+    recall = {one.planted: one.recall["phantom-arcface"].value for one in found.strengths}
+    assert set(recall) == {COPY, HANDLED, OTHER_PHOTO, NOBODY, *map(blend_name, alphas)} and recall[COPY] == 1
+    limit = found.limit["phantom-arcface"]
+    expected = [alpha for alpha in alphas if all(recall[blend_name(a)] >= 0.9 for a in alphas if a >= alpha)]
+    assert limit == (min(expected) if expected else None)
 
 
 def test_members_are_different_patients_who_have_other_photos():

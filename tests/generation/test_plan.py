@@ -7,8 +7,17 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from generation.plan import PlanConfig, make_plan, read_plan, report, top_up, write_plan
-from generation.quotas import Target, distances, draw_targets, largest_remainder, rounded_table
+from generation.plan import PlanConfig, make_plan, read_plan, report, targets_of, write_plan
+from generation.quotas import (
+    distances,
+    draw_targets,
+    joint_distance,
+    joint_least,
+    joint_luck,
+    joint_table,
+    largest_remainder,
+    rounded_table,
+)
 from mema.errors import UserError
 from mema.records import FaceRecord
 from mema.taxonomy import load_taxonomy
@@ -55,10 +64,6 @@ def plan(count=900, seed=0, cohort=None, **settings):
     return make_plan(cohort or people(300, 1), faces(600), EYES, config)
 
 
-def targets_of(rows):
-    return [Target(row.disease, row.gender, row.age, row.skin_tone) for row in rows]
-
-
 @pytest.mark.parametrize(("photos", "count"), [(300, 900), (264, 330), (257, 1000), (1200, 4000)])
 def test_the_plan_is_as_near_to_the_cohort_as_the_paper_says(photos, count):
     cohort = people(photos, photos)
@@ -78,9 +83,52 @@ def test_disease_and_age_hang_together_as_in_the_cohort():
         assert abs(ours - theirs) < 1
 
 
+@pytest.mark.parametrize(("photos", "count"), [(264, 330), (257, 1000), (1200, 1500)])
+def test_the_joint_distribution_is_nearly_as_near_as_whole_images_can_be(photos, count):
+    cohort = people(photos, photos)
+    least, (luck, low, _) = joint_least(cohort, count), joint_luck(cohort, count)
+    found = joint_distance(draw_targets(cohort, count), cohort)
+    assert least <= found <= 1.25 * least and found < 0.5 * low < luck
+
+
+def test_a_multiple_of_the_cohort_has_its_joint_distribution_exactly():
+    cohort = people(66, 3)
+    photos = [record for record in cohort for _ in range(4)]
+    # Five images for the four photos of each patient, as in the demo; and twice as many as there are photos.
+    for count in (330, 528):
+        drawn = draw_targets(photos, count)
+        assert joint_distance(drawn, photos) == 0 and distances(drawn, photos) == (0, 0, 0)
+    assert joint_luck(photos, 330)[1] > 0.05
+
+
+def test_every_kind_is_less_than_one_image_from_its_share_of_the_cell():
+    cohort = people(400, 4)
+    drawn = draw_targets(cohort, 500)
+    cells, quotas = (Counter((one.disease, one.gender) for one in side) for side in (cohort, drawn))
+    kinds, counts = joint_table(cohort), joint_table(drawn)
+    gaps = [abs(counts[kind] - number * quotas[kind[:2]] / cells[kind[:2]]) for kind, number in kinds.items()]
+    assert max(gaps) < 1 and counts.keys() <= kinds.keys()
+
+
+def test_chance_is_what_drawing_from_the_cohort_gives():
+    cohort, random = people(300, 5), np.random.default_rng(0)
+    found = [joint_distance([cohort[i] for i in random.integers(300, size=200)], cohort) for _ in range(100)]
+    luck, low, high = joint_luck(cohort, 200)
+    assert luck == pytest.approx(np.mean(found), rel=0.03) and low < np.mean(found) < high
+
+
+def test_the_report_holds_the_joint_distance_beside_chance():
+    cohort = people(300, 1)
+    rows = plan(count=900, cohort=cohort)
+    joint = report(rows, cohort, faces(600))["joint"]
+    assert joint["plan"] == 0 == joint["least"] < joint["random"]["low"] < joint["random"]["high"]
+    # Tones of donors are followed only loosely.
+    assert 0 < joint["donors"] < 1
+
+
 def test_random_sampling_is_told_apart():
     cohort = people(300, 1)
-    random = [Target(EYES.codes[n % 8], d.gender, d.age, d.skin_tone) for n, d in enumerate(faces(400))]
+    random = [donor.model_copy(update={"disease": EYES.codes[n % 8]}) for n, donor in enumerate(faces(400))]
     assert distances(random, cohort).disease > 0.1 and distances(random, cohort).age > 0.03
 
 
@@ -126,19 +174,6 @@ def test_donors_fit_and_are_used_evenly():
     assert np.mean([abs(donors[row.donor_id].age - row.age) for row in rows]) < 2
     uses = Counter(row.donor_id for row in rows)
     assert max(uses.values()) <= 4 and len(uses) > 300
-
-
-def test_a_top_up_replaces_the_rejected_and_keeps_the_distribution():
-    rows, config = plan(count=300), PlanConfig(count=300)
-    kept = {row.image_id for row in rows if row.row_id % 5}
-    topped = top_up(rows, kept, faces(600), config)
-    assert [row for row in topped if row.image_id in kept] == [row for row in rows if row.image_id in kept]
-    assert len({row.image_id for row in topped}) == 300 and sum(row.row_id >= 300 for row in topped) == 60
-    assert Counter(targets_of(topped)) == Counter(targets_of(rows))
-    assert all(a.prompt == b.prompt and (a == b or a.seed != b.seed) for a, b in zip(topped, rows, strict=True))
-    assert max(Counter(row.donor_id for row in topped).values()) <= config.donor_uses_max
-    assert topped == top_up(rows, kept, faces(600), config)
-    assert top_up(rows, {row.image_id for row in rows}, faces(600), config) == rows
 
 
 def test_too_few_donors_are_refused():

@@ -10,10 +10,12 @@ import time
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
+from generation.contact_sheet import LABEL_WIDTH, TITLE_HEIGHT
 from generation.finetune import check_controls, finetune
 from generation.plan import plan, read_plan
-from generation.sample import embed_donors, sample_plan, sample_rows
+from generation.sample import embed_donors, first_of_each_kind, sample_plan, sample_rows
 from mema.build import Build
 from mema.diffusion.checkpoint import Generator, load_pipeline
 from mema.errors import UserError
@@ -94,6 +96,29 @@ def test_provenance_says_how_each_image_came_to_be(done):
         assert len(provenance.generator) == 64
     assert len({record.provenance.generator for record in made.records()}) == 1
     assert (build.runs / "candidates.png").is_file()
+
+
+def test_each_disease_has_a_sheet_with_a_row_for_each_severity(done):
+    build, made = done
+    kinds = {(record.disease, record.severity) for record in made.records()}
+    sheets = {file.stem: file for file in (build.runs / "candidates-sheets").glob("*.png")}
+    assert sheets.keys() == {disease for disease, _ in kinds} and len(sheets) == 2
+    for disease, file in sheets.items():
+        rows = len([kind for kind in kinds if kind[0] == disease])
+        assert Image.open(file).size == (LABEL_WIDTH + 8 * 128, TITLE_HEIGHT + rows * 128)
+
+
+def test_sheets_take_the_first_images_of_each_kind(done):
+    _, made = done
+    expected: dict = {}
+    for face in made.faces():
+        expected.setdefault((face.record.disease, face.record.severity), []).append(face.image)
+    assert max(map(len, expected.values())) > 1
+    for count in (1, 99):
+        pictures = first_of_each_kind(made, count)
+        assert pictures.keys() == expected.keys()
+        for kind, images in pictures.items():
+            assert np.array_equal(images, expected[kind][:count])
 
 
 def test_nothing_private_is_in_what_sampling_writes(done):

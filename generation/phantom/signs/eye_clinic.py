@@ -208,7 +208,7 @@ def ptosis(strength: float, subject: Subject, rng: np.random.Generator) -> Findi
 
 def strabismus(strength: float, subject: Subject, rng: np.random.Generator) -> Finding:
     """One eye turned by 18 to 35 degrees: inwards, outwards or upwards."""
-    angle = 13 + 22 * strength + float(rng.uniform(-1.5, 0))
+    angle = 18 + 17 * strength + float(rng.uniform(-1.5, 0))
     kind = rng.choice(["esotropia", "exotropia", "hypertropia"], p=[0.45, 0.40, 0.15])
     state = {
         "esotropia": EyeState(deviation_horizontal=angle),

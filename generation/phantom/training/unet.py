@@ -30,13 +30,14 @@ from generation.phantom.training.loop import (
     processes,
     train,
 )
-from generation.phantom.training.vae import latents_of
+from generation.phantom.training.vae import LATENTS, latents_of
 from mema.files import read_json, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     # diffusers imports its classes lazily, so a type checker sees nothing of them.
+    AutoencoderKL = Any
     DDIMScheduler = Any
     StableDiffusionPipeline = Any
     UNet2DConditionModel = Any
@@ -52,11 +53,13 @@ ADAPTER_FILE = "ip-adapter_phantom.safetensors"
 
 
 def build_unet() -> UNet2DConditionModel:
-    """The untrained UNet for latents of 4 x 32 x 32: 32, 64 and 128 channels, text at the two lower levels."""
+    """The untrained UNet for latents of 8 x 32 x 32: 32, 64 and 128 channels, text at the two lower levels."""
     from diffusers import UNet2DConditionModel
 
     return UNet2DConditionModel(
         sample_size=32,
+        in_channels=LATENTS,
+        out_channels=LATENTS,
         layers_per_block=1,
         block_out_channels=(32, 64, 128),
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
@@ -175,6 +178,43 @@ def export_pipeline(unet: UNet2DConditionModel, vae: Path, encoders: Path, out: 
     return pipeline
 
 
+def start_from(unet: UNet2DConditionModel, earlier: Path) -> None:
+    """Copy into ``unet``, which carries an adapter, every weight of the same name and shape in ``earlier``.
+
+    ``earlier`` holds ``phantom-sd`` and ``phantom-ip-adapter`` as :func:`export_pipeline` wrote them; other latents
+    cost only the first and last layers.
+    """
+    from safetensors.torch import load_file
+
+    found = load_file(earlier / "phantom-sd" / "unet" / "diffusion_pytorch_model.safetensors")
+    adapter = load_file(earlier / "phantom-ip-adapter" / "models" / ADAPTER_FILE)
+    for index, name in enumerate(unet.attn_processors):
+        for which in ("k", "v"):
+            key = f"ip_adapter.{index}.to_{which}_ip.weight"
+            if key in adapter:
+                found[f"{name}.to_{which}_ip.0.weight"] = adapter[key]
+    for own, theirs in (("image_embeds", "proj"), ("norm", "norm")):
+        for kind in ("weight", "bias"):
+            name = f"encoder_hid_proj.image_projection_layers.0.{own}.{kind}"
+            found[name] = adapter[f"image_proj.{theirs}.{kind}"]
+    state = unet.state_dict()
+    fits = {name: value.float() for name, value in found.items() if value.shape == state[name].shape}
+    unet.load_state_dict(state | fits)
+
+
+def kept_latents(path: Path, vae: AutoencoderKL, donors: Donors, device: Any) -> Tensor:
+    """The training donors' latents as ``latents_of`` gives them, read from ``path`` if an earlier start left them."""
+    from safetensors.torch import load_file, save_file
+
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{processes()[0]}")
+        latents = latents_of(vae, donors.images[: donors.training], device)
+        save_file({"latents": latents.cpu().contiguous()}, partial)
+        partial.replace(path)
+    return load_file(path)["latents"].to(device)
+
+
 def sample(
     unet: UNet2DConditionModel,
     decode: Any,
@@ -193,7 +233,7 @@ def sample(
     scheduler = build_scheduler()
     scheduler.set_timesteps(steps, device=text.device)
     generator = torch.Generator().manual_seed(seed)
-    latents = torch.randn(len(text), 4, 32, 32, generator=generator).to(text.device)
+    latents = torch.randn(len(text), LATENTS, 32, 32, generator=generator).to(text.device)
     set_scale(unet, scale)
     hidden = torch.cat([no_text.expand_as(text), text])
     embeds = {"image_embeds": [torch.cat([torch.zeros_like(donors), donors]).unsqueeze(1)]}
@@ -206,9 +246,22 @@ def sample(
 
 
 def train_unet(
-    donors: Donors, vae_folder: Path, encoders: Path, out: Path, *, steps: int, batch: int, rate: float, device: Any
+    donors: Donors,
+    vae_folder: Path,
+    encoders: Path,
+    out: Path,
+    *,
+    steps: int,
+    batch: int,
+    rate: float,
+    device: Any,
+    init: Path | None = None,
 ) -> None:
-    """Train, keep ``out/checkpoint.pt``, and export the average with ``out/preview.png``."""
+    """Train, keep ``out/checkpoint.pt``, and export the average with ``out/preview.png``.
+
+    ``init`` holds an earlier export to start from. The decoder of ``vae_folder`` may still be training: it is read anew
+    for each export.
+    """
     import torch
     from diffusers import AutoencoderKL
     from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
@@ -221,7 +274,7 @@ def train_unet(
     text_encoder = CLIPTextModel.from_pretrained(encoders / "text_encoder").to(device).eval()
     image_encoder = CLIPVisionModelWithProjection.from_pretrained(encoders / "image_encoder").to(device).eval()
     tokenizer = CLIPTokenizer.from_pretrained(encoders / "tokenizer")
-    latents = latents_of(vae, donors.images[: donors.training], device) * vae.config.scaling_factor
+    latents = kept_latents(out / "latents.safetensors", vae, donors, device) * vae.config.scaling_factor
     embeds = clip.embed_images(image_encoder, donors.images, device)
     lines = donors.captions[: donors.training]
     ids = torch.stack([clip.tokenise(tokenizer, list(one)) for one in zip(*lines, strict=True)], 1).to(device)
@@ -233,7 +286,9 @@ def train_unet(
     for model in (unet, shipped):
         add_adapter(model, embeds.shape[1])
         model.to(device)
-    average = Average(unet, 0.995)
+    if init is not None:
+        start_from(unet, init)
+    average = Average(unet, 0.998)
     optimiser = torch.optim.AdamW(unet.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=0.01)
     scheduler, generator = build_scheduler(), torch.Generator(device)
     rank, world = processes()
@@ -253,13 +308,22 @@ def train_unet(
         with_donor = index % 2 == 1
         set_scale(unet, float(np.random.default_rng(index).uniform(*SCALES)) if with_donor else 0.0)
         with torch.autocast(device.type, torch.bfloat16):
-            loss = diffusion_loss(unet, scheduler, latents[rows], text, generator=generator, image_embeds=donor)
+            loss = diffusion_loss(
+                unet,
+                scheduler,
+                latents[rows],
+                text,
+                generator=generator,
+                image_embeds=donor,
+                snr_gamma=None,
+            )
         optimise(optimiser, loss, learning_rate(index, steps, rate, warmup=100))
         average.update(unet)
         return {"donor" if with_donor else "plain": loss.detach()}
 
     def export() -> None:
         average.apply(shipped)
+        vae = AutoencoderKL.from_pretrained(vae_folder).to(device)
         export_pipeline(shipped, vae_folder, encoders, out)
         held_out = len(donors.images) - np.arange(8, 0, -1) * donors.photos
         text, codes = begun.expand(8, -1, -1), embeds[torch.from_numpy(held_out).to(device)]
@@ -292,6 +356,7 @@ def main() -> None:
     parser = argument_parser(__doc__, steps=4_000, batch=16, rate=1.5e-3)
     parser.add_argument("--vae", type=Path, required=True)
     parser.add_argument("--clip", type=Path, required=True)
+    parser.add_argument("--init", type=Path, help="folder of an earlier phantom-sd and phantom-ip-adapter")
     given = parser.parse_args()
     train_unet(
         load_donors(given.data),
@@ -302,6 +367,7 @@ def main() -> None:
         batch=given.batch,
         rate=given.rate,
         device=device_of(given.device),
+        init=given.init,
     )
 
 

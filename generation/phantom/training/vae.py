@@ -1,10 +1,12 @@
-"""Train the autoencoder of ``phantom-sd``: 128 px photos to latents of 4 x 32 x 32 and back.
+"""Train the autoencoder of ``phantom-sd``: 128 px photos to latents of 8 x 32 x 32 and back.
 
-    python -m generation.phantom.training.vae --data runs/training/donors --out runs/training/vae --steps 3000
+    python -m generation.phantom.training.vae --data runs/training/donors --out runs/training/vae --steps 20000
 
 writes a diffusers ``AutoencoderKL`` folder (``vae/``), a checkpoint and a sheet of held-out photos beside their
-reconstructions. It sees donors only; so that lesions survive all the same, blobs of any colour are pasted on most
-photos, and the eyes weigh four times as much as the rest of a photo.
+reconstructions. The encoder is not learnt: its weights are set so that it computes the principal components of 4 x 4 px
+(``set_linear_encoder``), which keep colours exactly, code a lesion no donor has as well as a donor's skin, and can be
+diffused upon while the decoder still trains. The decoder sees donors only; so that lesions survive all the same, blobs
+of any colour are pasted on most photos, and the eyes weigh four times as much as the rest of a photo.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from generation.phantom.training.loop import (
     device_of,
     learning_rate,
     optimise,
+    processes,
     train,
 )
 
@@ -33,7 +36,13 @@ if TYPE_CHECKING:
     # diffusers imports its classes lazily, so a type checker sees nothing of them.
     AutoencoderKL = Any
 
-KL_WEIGHT = 1e-4
+LATENTS = 8
+PATCH = 4
+"""Side in pixels of what one place of the latents codes."""
+
+SPREAD = 0.02
+"""Standard deviation of the latents' posterior, about a tenth of a detail's: the decoder forgives that much."""
+
 EYE_WEIGHT = 4.0
 EDGE_WEIGHT = 0.7
 RED_WEIGHT = 4.0
@@ -42,7 +51,10 @@ CROP = 64
 
 
 def build() -> AutoencoderKL:
-    """The untrained autoencoder: two halvings, no attention (so a crop is coded as in its photo)."""
+    """The untrained autoencoder: two halvings, no attention (so a crop is coded as in its photo).
+
+    Few groups of many channels: normalising pairs of channels would wash out colours.
+    """
     from diffusers import AutoencoderKL
 
     return AutoencoderKL(
@@ -50,11 +62,76 @@ def build() -> AutoencoderKL:
         up_block_types=("UpDecoderBlock2D",) * 3,
         block_out_channels=(16, 32, 64),
         layers_per_block=1,
-        latent_channels=4,
-        norm_num_groups=8,
+        latent_channels=LATENTS,
+        norm_num_groups=2,
         sample_size=128,
         mid_block_add_attention=False,
     )
+
+
+def patch_components(images: np.ndarray, eyes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean (48,) and the first ``LATENTS`` principal components (LATENTS, 48) of 4 x 4 px patches.
+
+    ``images`` uint8 (N, H, W, 3) are read in [-1, 1], a patch in the order row, column, colour; patches about the
+    ``eyes`` (N, 4; boxes in pixels) count ``EYE_WEIGHT`` times. Components are divided by the square root of their
+    standard deviation: half-way to white, so that details are neither drowned nor as loud as brightness.
+    """
+    count, height, width, _ = images.shape
+    rows, columns = height // PATCH, width // PATCH
+    signal = images.astype(np.float32) / 127.5 - 1
+    patches = signal.reshape(count, rows, PATCH, columns, PATCH, 3).transpose(0, 1, 3, 2, 4, 5).reshape(-1, 48)
+    weights = np.ones((count, rows, columns), dtype=np.float32)
+    for weight, (left, top, right, bottom) in zip(weights, eyes // PATCH, strict=True):
+        weight[top : bottom + 1, left : right + 1] = EYE_WEIGHT
+    mean = np.average(patches, axis=0, weights=weights.ravel())
+    centred = (patches - mean) * np.sqrt(weights.reshape(-1, 1) / weights.sum())
+    variances, vectors = np.linalg.eigh(centred.T @ centred)
+    first = np.argsort(variances)[::-1][:LATENTS]
+    return mean, (vectors[:, first] / variances[first] ** 0.25).T
+
+
+def set_linear_encoder(vae: AutoencoderKL, mean: np.ndarray, components: np.ndarray) -> None:
+    """Make the encoder compute ``components`` (LATENTS, 48) of patches less their ``mean``, and freeze it.
+
+    Residual blocks pass their input on unchanged. The last normalisation and SiLU are undone: each group holds signals
+    z and -z beside large constants, which alone decide its scale, and silu(z) - silu(-z) = z.
+    """
+    import torch
+
+    encoder, constant = vae.encoder, 100.0
+    vae.encoder.requires_grad_(False)
+    vae.quant_conv.requires_grad_(False)
+    for layer in [*encoder.modules(), vae.quant_conv]:
+        if isinstance(layer, torch.nn.Conv2d):
+            torch.nn.init.zeros_(layer.weight)
+            if layer.bias is not None:
+                torch.nn.init.zeros_(layer.bias)
+    first, second, third = encoder.down_blocks
+    for channel in range(3):
+        encoder.conv_in.weight[channel, channel, 1, 1] = 1
+    weights = torch.from_numpy(components).float().view(LATENTS, 2, 2, 2, 2, 3)
+    for row, column, colour in np.ndindex(2, 2, 3):
+        pixel = (2 * row + column) * 3 + colour
+        first.downsamplers[0].conv.weight[pixel, colour, row, column] = 1
+        second.resnets[0].conv_shortcut.weight[pixel, pixel, 0, 0] = 1
+        second.downsamplers[0].conv.weight[:LATENTS, pixel, :2, :2] = weights[:, :, row, :, column, colour]
+    second.downsamplers[0].conv.bias[:LATENTS] = torch.from_numpy(-components @ mean).float()
+
+    norm, last = encoder.conv_norm_out, third.resnets[0].conv_shortcut
+    size, signals = norm.num_channels // norm.num_groups, LATENTS // norm.num_groups
+    gain = constant * ((size - 2 * signals) / size) ** 0.5
+    for group in range(norm.num_groups):
+        for place in range(size):
+            channel, latent = group * size + place, group * signals + place // 2
+            sign = 1 - 2 * (place % 2)
+            if place < 2 * signals:
+                last.weight[channel, latent, 0, 0] = sign
+                encoder.conv_out.weight[latent, channel, 1, 1] = sign * gain
+            else:
+                last.bias[channel] = sign * constant
+    encoder.conv_out.bias[LATENTS:] = 2 * math.log(SPREAD)
+    for channel in range(2 * LATENTS):
+        vae.quant_conv.weight[channel, channel, 0, 0] = 1
 
 
 def to_signal(images: Tensor) -> Tensor:
@@ -144,11 +221,11 @@ def eye_weights(eyes: Tensor, size: int) -> Tensor:
 
 
 def latents_of(vae: AutoencoderKL, images: np.ndarray, device: torch.device, batch: int = 8) -> Tensor:
-    """Means of the latents of uint8 images, unscaled, float32 (N, 4, h, w) on ``device``."""
+    """Means of the latents of uint8 images, unscaled, float32 (N, LATENTS, h, w) on ``device``."""
     import torch
 
     parts = []
-    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+    with torch.no_grad():
         for start in range(0, len(images), batch):
             pixels = torch.from_numpy(np.array(images[start : start + batch])).to(device)
             parts.append(vae.encode(to_signal(pixels)).latent_dist.mean.float())
@@ -158,36 +235,36 @@ def latents_of(vae: AutoencoderKL, images: np.ndarray, device: torch.device, bat
 def train_vae(donors: Donors, out: Path, *, steps: int, batch: int, rate: float, device: torch.device) -> None:
     """Train, keep ``out/checkpoint.pt``, and export the average as ``out/vae`` with ``out/preview.png``."""
     import torch
-    import torch.nn.functional as F
 
     torch.manual_seed(0)
-    vae, shipped = build().to(device), build().to(device)
-    average = Average(vae, 0.995)
-    optimiser = torch.optim.AdamW(vae.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=1e-4)
-    images = torch.from_numpy(np.array(donors.images[: donors.training]))
-    images = images.to(device)
+    vae, shipped = build(), build()
+    seen = slice(0, donors.training, 40)
+    components = patch_components(np.array(donors.images[seen]), donors.eyes[seen])
+    for model in (vae, shipped):
+        with torch.no_grad():
+            set_linear_encoder(model, *components)
+        model.to(device)
+    average = Average(vae, 0.998)
+    learnt = [parameter for parameter in vae.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(learnt, lr=rate, betas=(0.9, 0.99), weight_decay=1e-4)
     eyes = torch.from_numpy(donors.eyes.astype(np.int64)).to(device)
     generator = torch.Generator(device)
+    rank, world = processes()
 
     def step(index: int) -> dict[str, Tensor]:
-        generator.manual_seed(index)
-        rows = torch.randint(len(images), (batch,), generator=generator, device=device)
-        pixels, boxes = crops(images[rows], eyes[rows], generator)
-        photos = augment(to_signal(pixels), boxes, generator)
-        weight = eye_weights(boxes, photos.shape[-1])
+        generator.manual_seed(index * world + rank)
+        rows = torch.randint(donors.training, (batch,), generator=generator, device=device)
+        photos = torch.from_numpy(donors.images[rows.cpu().numpy()]).to(device)
+        pixels, boxes = crops(photos, eyes[rows], generator)
+        signal = augment(to_signal(pixels), boxes, generator)
+        with torch.no_grad():
+            code = vae.encode(signal).latent_dist.sample(generator)
         with torch.autocast(device.type, torch.bfloat16):
-            latent = vae.encode(photos).latent_dist
-            code = latent.sample(generator)
-            if index % 4 == 3:
-                # A latent made smaller must decode to the photo made smaller (EQ-VAE, Kouzelis et al. 2025):
-                # such latents are smooth, which a small UNet learns far better.
-                code, photos, weight = (F.avg_pool2d(value, 2) for value in (code, photos, weight))
             decoded = vae.decode(code).sample
-        error = reconstruction_loss(decoded.float(), photos, weight)
-        divergence = latent.kl().float().mean() / code[0].numel()
-        optimise(optimiser, error + KL_WEIGHT * divergence, learning_rate(index, steps, rate))
+        error = reconstruction_loss(decoded.float(), signal, eye_weights(boxes, CROP))
+        optimise(optimiser, error, learning_rate(index, steps, rate))
         average.update(vae)
-        return {"error": error.detach(), "kl": divergence.detach()}
+        return {"error": error.detach()}
 
     def export() -> None:
         average.apply(shipped)
@@ -225,7 +302,7 @@ def preview(vae: AutoencoderKL, images: np.ndarray, path: Path, device: torch.de
 
 def main() -> None:
     """Parse the command line and train."""
-    parser = argument_parser(__doc__, steps=3_000, batch=8, rate=2e-3)
+    parser = argument_parser(__doc__, steps=20_000, batch=8, rate=3e-3)
     given = parser.parse_args()
     train_vae(
         load_donors(given.data),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mema.diffusion.checkpoint import Generator, encode_faces, generator_digest, load_pipeline
-from mema.diffusion.sampling import Drawing, sample
+from mema.diffusion.sampling import DECODED_AT_ONCE, Drawing, sample
 from mema.errors import UserError
 
 SETTINGS = {"size": 32, "steps": 4, "guidance": 3.0}
@@ -80,6 +80,28 @@ def test_a_uniform_batch_equals_the_diffusers_pipeline(pipe, drawings):
     ).images
     ours = sample(pipe, [row], **SETTINGS, scheduler="ddim")
     assert np.abs(np.round(theirs * 255) - ours).max() <= GREY_LEVEL
+
+
+def test_half_precision_is_the_same_picture_but_for_rounding(pipe, drawings, tiny_generator):
+    import torch
+
+    generator = Generator(tiny_generator / "sd", adapter=tiny_generator / "adapter")
+    half = load_pipeline(generator, device="cpu", precision="bf16")
+    assert half.unet.dtype == half.vae.dtype == torch.bfloat16
+    assert half.text_encoder.dtype == half.image_encoder.dtype == torch.float32
+    exact = sample(pipe, drawings, **SETTINGS).astype(int)
+    rounded = sample(half, drawings, **SETTINGS, batch=5).astype(int)
+    alone = np.concatenate([sample(half, [row], **SETTINGS) for row in drawings])
+    assert np.abs(exact - rounded).mean() < 1 < np.abs(exact - exact[::-1]).mean()
+    assert np.abs(alone - rounded).mean() < 1
+    assert load_pipeline(generator, device="cpu", precision="fp16").unet.dtype == torch.float32
+
+
+def test_images_are_decoded_in_parts(pipe, drawings):
+    """More rows in a batch than the VAE decodes at a time, and not a multiple of them."""
+    assert len(drawings) == DECODED_AT_ONCE + 1
+    together = sample(pipe, drawings, **SETTINGS, batch=5)
+    assert np.abs(together[-1].astype(int) - sample(pipe, drawings[-1:], **SETTINGS)[0]).max() <= GREY_LEVEL
 
 
 def test_no_rows_give_no_images(pipe):
