@@ -28,6 +28,7 @@ SECTIONS = {
     "audit": "curation.audit:AuditConfig",
     "filter": "curation.filter:FilterConfig",
     "annotate": "curation.annotate:AnnotateConfig",
+    "label_studio": "curation.labelstudio.config:LabelStudioConfig",
     "release": "curation.release:ReleaseConfig",
     "benchmark": "benchmark.config:BenchmarkConfig",
 }
@@ -149,6 +150,16 @@ class Build:
     def annotations(self) -> Path:
         """``annotations.csv``: one row per image and annotator."""
         return self.runs / "annotations"
+
+    @property
+    def label_studio(self) -> Path:
+        """What was pushed to Label Studio, and its answers as they were fetched."""
+        return self.runs / "label-studio"
+
+    @property
+    def agreement(self) -> Path:
+        """How far the annotators agree: tables, a picture, the disputes."""
+        return self.runs / "agreement"
 
     @property
     def release(self) -> Path:

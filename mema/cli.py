@@ -17,6 +17,7 @@ COMMANDS = {
     "generate": ("generation.cli:generate", "Patients to virtual patients: cohort, fine-tune, plan, sample."),
     "reproduce": ("generation.reproduce.cli:reproduce", "Print the paper's tables beside ours: table1, table2, fig4."),
     "curate": ("curation.cli:curate", "Candidates to a release: audit, filter, annotate, release."),
+    "annotate": ("curation.labelstudio.cli:annotate", "Physicians in Label Studio: serve, push, pull, agreement."),
     "benchmark": ("benchmark.cli:benchmark", "Run de-identification methods on a release."),
     "leaderboard": ("benchmark.cli:leaderboard", "Render the leaderboard from results."),
     "config": ("mema.commands:config", "Check a build's YAML."),

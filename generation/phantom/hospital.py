@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from generation.phantom.anatomy import Subject
 from generation.phantom.canvas import Array
-from generation.phantom.population import Case, draw_donor, draw_patient
+from generation.phantom.population import Case, Photography, draw_donor, draw_patient
 from generation.phantom.render import Photo, render_batch
 from mema.errors import UserError
 from mema.files import atomic_write, read_json, write_json
@@ -67,8 +67,9 @@ class HospitalConfig(BaseModel):
     """What is rendered; unknown keys are an error.
 
     ``controls_fraction`` of each disease's patients are controls: rendered like the others, but no model may
-    train on them. ``size`` is the photos' side in pixels, ``workers`` the number of processes (it changes no
-    byte).
+    train on them. ``photography`` is ``"free"`` (any pose, light and background) or ``"clinical"`` (by a
+    protocol); donors' photos are public and always free. ``size`` is the photos' side in pixels, ``workers``
+    the number of processes (it changes no byte).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -76,6 +77,7 @@ class HospitalConfig(BaseModel):
     clinic: Literal["eye_clinic", "dermatology"] = "eye_clinic"
     patients: int = Field(default=240, ge=1, le=2**24)
     photos_per_patient: tuple[int, int] = (3, 6)
+    photography: Photography = "free"
     controls_fraction: float = Field(default=0.2, ge=0, lt=1)
     donors: int = Field(default=240, ge=0, le=2**24)
     size: int = Field(default=128, ge=64, le=1024)
@@ -157,7 +159,13 @@ def draw_cases(config: HospitalConfig) -> list[Case]:
     diseases = np.random.default_rng([config.seed, 1]).permutation(np.repeat(codes, counts))
     return [
         draw_patient(
-            "patients", config.clinic, index, config.seed, disease=str(disease), photos=config.photos_per_patient
+            "patients",
+            config.clinic,
+            index,
+            config.seed,
+            disease=str(disease),
+            photos=config.photos_per_patient,
+            photography=config.photography,
         )
         for index, disease in enumerate(diseases)
     ]

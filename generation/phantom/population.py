@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from generation.phantom.anatomy import Subject, draw_subject
 from generation.phantom.canvas import Finding
-from generation.phantom.shot import Shot, draw_shot
+from generation.phantom.shot import Shot, clinical, draw_shot
 from generation.phantom.signs import find
 from mema.errors import UserError, nearest
 from mema.taxonomy import load_taxonomy
@@ -23,6 +24,9 @@ POPULATIONS = ("patients", "donors", "instruments", "judges", "attackers", "test
 """Patients of the hospital (its controls are patients whom no model trains on), donors of public faces,
 and those on whom instruments (recognisers, classifiers), judges and attackers are trained, so that none of
 them knows another's."""
+
+Photography = Literal["free", "clinical"]
+"""How patients are photographed: freely, or by a clinic's protocol (:func:`generation.phantom.shot.clinical`)."""
 
 CLINICS = ("none", "eye_clinic", "dermatology")
 _INDICES, _SEEDS = 2**24, 2**16
@@ -102,9 +106,10 @@ def draw_patient(
     weights: Mapping[str, float] | None = None,
     severity: float | None = None,
     photos: tuple[int, int] = (3, 6),
+    photography: Photography = "free",
 ) -> Case:
     """Draw patient ``index`` of a clinic, with the demography of the disease and ``photos`` (fewest, most)
-    shots.
+    shots, taken freely or by the clinic's protocol.
 
     The disease is drawn by ``weights`` (uniform without them) unless given, the severity uniformly (0 for
     ``normal``). The same arguments give the same patient; ``disease`` and ``severity`` change what they name
@@ -125,7 +130,7 @@ def draw_patient(
         clinic=clinic,
         disease=disease,
         severity=drawn_severity if severity is None else severity,
-        shots=_draw_shots(number, int(visit.integers(photos[0], photos[1] + 1))),
+        shots=_draw_shots(number, int(visit.integers(photos[0], photos[1] + 1)), photography),
     )
 
 
@@ -150,8 +155,9 @@ def _draw_person(number: int, demography: Demography, rng: np.random.Generator) 
     return draw_subject(number, age=age, gender=gender, skin_tone=int(rng.integers(low, high + 1)))
 
 
-def _draw_shots(number: int, count: int) -> tuple[Shot, ...]:
+def _draw_shots(number: int, count: int, photography: Photography = "free") -> tuple[Shot, ...]:
     """Shots' seeds derive from the person's by hashing, so that two people's photos share no light or
     pose."""
     seeds = np.random.SeedSequence([number, 2]).generate_state(count, np.uint64) >> np.uint64(16)
-    return tuple(draw_shot(int(one)) for one in seeds)
+    shots = tuple(draw_shot(int(one)) for one in seeds)
+    return tuple(clinical(shot) for shot in shots) if photography == "clinical" else shots

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -40,6 +40,10 @@ class Shot:
     blur: float = 0.002
     background: tuple[float, float, float] = (0.45, 0.47, 0.5)
     clothes: tuple[float, float, float] = (0.1, 0.15, 0.25)
+
+
+KEPT = 0.25
+"""How much of a free photo's variation is left in a clinic's."""
 
 
 def draw_shot(seed: int) -> Shot:
@@ -83,4 +87,41 @@ def draw_shot(seed: int) -> Shot:
         blur=float(rng.uniform(0.0, 0.004)),
         background=(float(background[0]), float(background[1]), float(background[2])),
         clothes=(float(clothes[0]), float(clothes[1]), float(clothes[2])),
+    )
+
+
+def clinical(shot: Shot) -> Shot:
+    """The same photo by a clinic's protocol: head-on, at rest, under the clinic's lamp, in its gown, before its wall.
+
+    What varied freely keeps a quarter of its variation, as no protocol is followed to the letter.
+    """
+
+    def towards(value: float, middle: float) -> float:
+        return middle + KEPT * (value - middle)
+
+    # The lamp hangs before and above the patient.
+    x, y, z = (towards(value, middle) for value, middle in zip(shot.light, (0.0, -0.4, 0.9), strict=True))
+    length = float(np.hypot(np.hypot(x, y), z))
+    warm, green, cold = (towards(value, 1.0) for value in shot.white_balance)
+    return replace(
+        shot,
+        yaw=KEPT * shot.yaw,
+        pitch=KEPT * shot.pitch,
+        roll=KEPT * shot.roll,
+        scale=towards(shot.scale, 0.95),
+        offset=(KEPT * shot.offset[0], KEPT * shot.offset[1]),
+        light=(x / length, y / length, z / length),
+        light_intensity=towards(shot.light_intensity, 1.0),
+        light_colour=(1.0, 1.0, 1.0),
+        ambient=towards(shot.ambient, 0.6),
+        exposure=towards(shot.exposure, 1.0),
+        white_balance=(warm, green, cold),
+        smile=KEPT * shot.smile,
+        mouth_open=0.0,
+        gaze_yaw=KEPT * shot.gaze_yaw,
+        gaze_pitch=KEPT * shot.gaze_pitch,
+        noise=towards(shot.noise, 0.003),
+        blur=towards(shot.blur, 0.001),
+        background=(0.30, 0.34, 0.40),
+        clothes=(0.28, 0.42, 0.42),
     )

@@ -2,8 +2,8 @@
 
 ``mema reproduce fig4`` samples the checkpoint as it came, fine-tuned, with severity in the prompt, and with donors too.
 A judge says in how many samples it reads the disease asked for; within a disease, the Vendi score and the mean distance
-of two samples show mode collapse and its cure. The figure becomes ``fig4.png``, on the private side: its
-samples are not audited.
+of two samples show mode collapse and its cure; Fréchet distance, precision and recall say how like photos they are. The
+figure becomes ``fig4.png``, on the private side: its samples are not audited.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ from generation.contact_sheet import write_contact_sheet
 from generation.plan import PlanRow
 from generation.reproduce.arms import DIRECT, INJECTED, PLAIN, VANILLA, batches_of, draw_rows, sample_arm
 from generation.reproduce.diversity import MEASURES, Diversity, diversity, estimates
-from generation.reproduce.identity import vectors_of
-from generation.reproduce.settings import EffectsConfig, head, output, private_output, settings_of
+from generation.reproduce.features import SPACES, features_of
+from generation.reproduce.likeness import STRANGERS, likeness
+from generation.reproduce.likeness import table as likeness_table
+from generation.reproduce.settings import head, output, private_output, settings_of
 from generation.reproduce.text import grid, number, percent, verdicts
 from mema.build import Build
 from mema.diffusion.checkpoint import find_weights
-from mema.faces.recognisers import recogniser, unit
+from mema.faces.recognisers import unit
 from mema.files import write_json
 from mema.imageset import ImageSet
 from mema.records import FaceRecord
@@ -39,7 +41,6 @@ NAMES = {
     INJECTED: "(c) and donors",
 }
 PATIENTS = "patients"
-SIGNS, FACES = "signs", "faces"
 SHEET = "fig4.png"
 
 
@@ -48,10 +49,21 @@ def fig4(build: Build, samples: int | None = None) -> dict[str, Any]:
     config = settings_of(build, samples)
     rows = draw_rows(build, config)
     arms = {name: sample_arm(build, rows, name) for name in ARMS}
-    cohort = ImageSet.open(build.cohort)
+    cohort, controls = ImageSet.open(build.cohort), ImageSet.open(build.controls)
     reading = fidelity(arms, rows, config.judge)
-    spread = {space: spread_of(space, arms, rows, cohort, config) for space in (SIGNS, FACES)}
-    result = head(config) | {"fidelity": reading, "diversity": spread, "shows": shows(reading, spread)}
+    reading["arms"][PATIENTS] = read_photos(cohort, config.judge)
+    spread, likenesses = {}, {}
+    for space in SPACES:
+        photos, others = (features_of(space, source, config) for source in (cohort, controls))
+        made = {name: features_of(space, samples, config) for name, samples in arms.items()}
+        spread[space] = spread_of(photos, made, rows, cohort.records())
+        likenesses[space] = likeness(photos, made | {STRANGERS: others}, config.seed)
+    result = head(config) | {
+        "fidelity": reading,
+        "diversity": spread,
+        "likeness": likenesses,
+        "shows": shows(reading, spread),
+    }
     write_json(output(build, "fig4.json"), result)
     write_sheet(private_output(build, SHEET), "One plan, four ways (samples that nobody audited)", build, rows, arms)
     return result
@@ -62,27 +74,20 @@ def fidelity(arms: Mapping[str, ImageSet], rows: Sequence[PlanRow], judge: str) 
 
     ``effects``: by how much an arm exceeds the vanilla one, samples paired.
     """
-    from mema.classifier import load, predict
+    asked = np.array([row.disease for row in rows])
+    right = {name: asked == read_diseases(samples, judge) for name, samples in arms.items()}
 
-    model = load(find_weights(judge))
-    asked = Counter(row.disease for row in rows)
-    right = {}
-    for name, samples in arms.items():
-        likeliest = [predict(model, images).argmax(axis=1) for images in batches_of(samples, f"judge {name}")]
-        read = [model.classes[place] for place in np.concatenate(likeliest)]
-        right[name] = np.array([row.disease == disease for row, disease in zip(rows, read, strict=True)])
-
-    def share(hits: int, count: int) -> dict[str, float]:
-        low, high = wilson(hits, count)
-        return {"value": hits / count, "low": low, "high": high}
-
-    def by_disease(hits: np.ndarray) -> dict[str, dict[str, float]]:
-        found = Counter(row.disease for row, hit in zip(rows, hits, strict=True) if hit)
-        return {disease: share(found[disease], asked[disease]) for disease in sorted(asked)}
+    def share(hits: np.ndarray) -> dict[str, float]:
+        low, high = wilson(int(hits.sum()), len(hits))
+        return {"value": float(hits.mean()), "low": low, "high": high}
 
     return {
         "arms": {
-            name: {"top1": share(int(h.sum()), len(h)), "per_disease": by_disease(h)} for name, h in right.items()
+            name: {
+                "top1": share(hits),
+                "per_disease": {disease: share(hits[asked == disease]) for disease in sorted(set(asked.tolist()))},
+            }
+            for name, hits in right.items()
         },
         "effects": {
             name: paired_difference(hits, right[VANILLA])._asdict() for name, hits in right.items() if name != VANILLA
@@ -90,21 +95,39 @@ def fidelity(arms: Mapping[str, ImageSet], rows: Sequence[PlanRow], judge: str) 
     }
 
 
-def spread_of(
-    space: str, arms: Mapping[str, ImageSet], rows: Sequence[PlanRow], cohort: ImageSet, config: EffectsConfig
-) -> dict[str, Any]:
-    """Return the diversity of each arm, and of as many patients' photos, in the features of one network.
+def read_photos(cohort: ImageSet, judge: str) -> dict[str, Any]:
+    """Return the same of the patients' photos, without intervals: those of one patient are read alike."""
+    truth = np.array([record.disease for record in cohort.records()])
+    right = truth == read_diseases(cohort, judge)
 
-    ``signs``: those of the judge; ``faces``: those of the first recogniser. Features are taken from the cohort's mean
-    and scaled to unit length. ``effects``: by how much severity and donors raise it above the fine-tuned arm's.
+    def exact(hits: np.ndarray) -> dict[str, float]:
+        return dict.fromkeys(("value", "low", "high"), float(hits.mean()))
+
+    diseases = sorted(set(truth.tolist()))
+    return {"top1": exact(right), "per_disease": {disease: exact(right[truth == disease]) for disease in diseases}}
+
+
+def read_diseases(source: ImageSet, judge: str) -> np.ndarray:
+    """Return the disease that the judge finds likeliest in each image: (N,) of codes."""
+    from mema.classifier import load, predict
+
+    model = load(find_weights(judge))
+    parts = [predict(model, images).argmax(axis=1) for images in batches_of(source, f"judge {source.path.name}")]
+    return np.array(model.classes)[np.concatenate(parts)]
+
+
+def spread_of(
+    photos: np.ndarray, arms: Mapping[str, np.ndarray], rows: Sequence[PlanRow], cohort: Sequence[FaceRecord]
+) -> dict[str, Any]:
+    """Return the diversity of each arm's features (N, D), and of those of as many ``photos`` of the ``cohort``.
+
+    Features are taken from the cohort's mean and scaled to unit length. ``effects``: by how much severity and donors
+    raise it above the fine-tuned arm's.
     """
     diseases = [row.disease for row in rows]
-    photos = features_of(space, cohort, config)
     centre = photos.mean(axis=0)
-    found = {
-        arm: diversity(unit(features_of(space, samples, config) - centre), diseases) for arm, samples in arms.items()
-    }
-    alike = like_the_plan(cohort.records(), diseases)
+    found = {arm: diversity(unit(features - centre), diseases) for arm, features in arms.items()}
+    alike = like_the_plan(cohort, diseases)
     patients = None
     if alike is not None:
         patients = described(diversity(unit(photos[alike] - centre), sorted(diseases)))
@@ -122,20 +145,6 @@ def described(one: Diversity) -> dict[str, Any]:
         disease: dict(zip(MEASURES, measured.tolist(), strict=True)) for disease, measured in one.per_disease.items()
     }
     return values | {"per_disease": per_disease}
-
-
-def features_of(space: str, source: ImageSet, config: EffectsConfig) -> np.ndarray:
-    """Return the features of all images of ``source`` in a space: float32 (N, D)."""
-    if space == FACES:
-        return vectors_of(recogniser(config.recognisers[0]), source)
-    import torch
-
-    from mema.classifier import as_tensor, load
-
-    model = load(find_weights(config.judge))
-    with torch.inference_mode():
-        parts = [model.embed(as_tensor(images)).numpy() for images in batches_of(source, f"signs {source.path.name}")]
-    return np.concatenate(parts)
 
 
 def like_the_plan(cohort: Sequence[FaceRecord], diseases: Sequence[str]) -> list[int] | None:
@@ -170,21 +179,22 @@ def shows(reading: Mapping[str, Any], spread: Mapping[str, Any]) -> dict[str, bo
 def text(result: Mapping[str, Any]) -> str:
     """Return the figure's numbers; the paper gives pictures only."""
     reading, spread = result["fidelity"], result["diversity"]
-    arms = list(reading["arms"])
-    diseases = list(reading["arms"][arms[0]]["per_disease"])
+    arms, everyone = list(ARMS), [*ARMS, PATIENTS]
+    diseases = list(reading["arms"][VANILLA]["per_disease"])
     rows = [["", *(NAMES[arm].strip() for arm in arms), PATIENTS], ["the judge reads the disease asked for, %"]]
-    rows.append(["  all", *(percent(reading["arms"][arm]["top1"]) for arm in arms), ""])
+    rows.append(["  all", *(percent(reading["arms"][one]["top1"]) for one in everyone)])
     for code in diseases:
-        rows.append([f"  {code}", *(percent(reading["arms"][arm]["per_disease"][code], 0) for arm in arms), ""])
+        rows.append([f"  {code}", *(percent(reading["arms"][one]["per_disease"].get(code), 0) for one in everyone)])
     rows.append(["  above (a)", *(percent(reading["effects"].get(arm)) for arm in arms), ""])
     for space, found in spread.items():
         for measure in MEASURES:
             title = "effective number (Vendi score)" if measure == "vendi" else "mean distance"
             rows += [[""], [f"diversity of {space} within a disease: {title}"]]
-            everyone = [found["arms"][arm] for arm in (*arms, PATIENTS)]
-            rows.append(["  mean", *(number(one and one[measure], 2) for one in everyone)])
+            means = (found["arms"][one] for one in everyone)
+            rows.append(["  mean", *(number(mean and mean[measure], 2) for mean in means)])
             effects = [found["effects"].get(arm) for arm in arms]
             rows.append(["  above (b)", *(number(one and one[measure], 2) for one in effects), ""])
+    rows += likeness_table(result["likeness"], [*arms, STRANGERS])
     lines = [
         f"Figure 4 on: {result['population']}; {result['samples']} images an arm; with 95 % intervals.",
         "",

@@ -18,7 +18,7 @@ from mema.diffusion.acceleration import frozen_precision, start_accelerator
 from mema.diffusion.batches import draw_batch, hold_out
 from mema.diffusion.checkpoint import LORA_FILE, UNET_FOLDER
 from mema.diffusion.full import save_unet, unfreeze
-from mema.diffusion.lora import add_lora, save_lora
+from mema.diffusion.lora import add_lora, save_lora, summed_weights
 from mema.diffusion.objective import denoising_loss, draw_noise
 from mema.diffusion.settings import TrainingSettings
 from mema.diffusion.state import Curves, load_state, save_state
@@ -88,7 +88,10 @@ def train(
         curves.held_out[0] = _held_out_loss(accelerator, pipe, photos, held, settings)
         accelerator.log({"loss/held-out": curves.held_out[0]}, step=0)
 
-    with tqdm(total=total, initial=done, desc=label, unit="step", disable=not accelerator.is_main_process) as bar:
+    with (
+        summed_weights(pipe.unet),
+        tqdm(total=total, initial=done, desc=label, unit="step", disable=not accelerator.is_main_process) as bar,
+    ):
         for step in range(done, total):
             rate = settings.rate_at(step, total)
             for group in optimizer.param_groups:

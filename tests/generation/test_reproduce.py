@@ -13,6 +13,7 @@ from generation.reproduce import fig4, table1, table2
 from generation.reproduce.arms import ARMS, DIRECT, INJECTED, PLAIN, VANILLA, WEIGHTS, rows_of, weight_name
 from generation.reproduce.diversity import diversity, estimates, measures, vendi_score
 from generation.reproduce.identity import Recognised
+from generation.reproduce.likeness import likeness
 from mema.cli import cli
 from mema.faces.leakage import Hits
 from mema.faces.thresholds import Threshold
@@ -136,6 +137,16 @@ def test_the_jackknife_interval_covers_the_expected_diversity():
         assert 0.87 <= inside <= 1
 
 
+def test_likeness_tells_strangers_of_the_same_kind_from_collapse_and_from_another_kind():
+    random = np.random.default_rng(0)
+    photos, strangers, other = (random.normal(shift, size=(80, 4)) for shift in (0, 0, 3))
+    found = likeness(photos, {"strangers": strangers, "other": other, "collapsed": 0 * photos[:60]}, 0)
+    assert found["strangers"]["frechet"] < 1 < 20 < found["other"]["frechet"]
+    assert min(found["strangers"]["precision"], found["strangers"]["recall"]) > 0.6
+    assert found["other"]["precision"] < 0.1 and found["collapsed"]["recall"] == 0
+    assert likeness(photos, {"few": photos[:3]}, 0) == {"few": None}
+
+
 def test_patients_are_compared_at_the_plans_numbers_different_ones_first():
     cohort = [
         FaceRecord(image_id=f"i{n}", subject_id=f"p{n // 2}", disease="bcc" if n < 6 else "scc") for n in range(10)
@@ -200,11 +211,14 @@ def test_table_2_runs_on_a_real_build(tiny_build):
 def test_figure_4_runs_on_a_real_pipeline(tiny_build):
     said, made = run("fig4", tiny_build)
     assert "Vendi" in said and "ptosis" in said
-    assert set(made["fidelity"]["arms"]) == {VANILLA, PLAIN, DIRECT, INJECTED}
+    assert set(made["fidelity"]["arms"]) == {VANILLA, PLAIN, DIRECT, INJECTED, "patients"}
     for space in ("signs", "faces"):
         arms = made["diversity"][space]["arms"]
         assert set(arms) == {VANILLA, PLAIN, DIRECT, INJECTED, "patients"}
         assert all(1 <= one["vendi"]["value"] <= 24 for one in arms.values())
+        found = made["likeness"][space]
+        assert set(found) == {VANILLA, PLAIN, DIRECT, INJECTED, "controls"}
+        assert found["controls"] is None or all(one["frechet"] > 0 for one in found.values())
     with Image.open(tiny_build.private / "reproduce" / "fig4.png") as sheet:
         assert sheet.size == (LABEL_WIDTH + 8 * 96, TITLE_HEIGHT + 3 * 4 * 96), "three diseases, four arms"
     # Pictures of one row differ between arms only by what the arms say.

@@ -4,18 +4,21 @@
 
 writes ``images.npy`` (N, 128, 128, 3) uint8, ``eyes.npy`` (N, 4) int16, ``captions.json``, ``traits.npy`` and
 ``config.json``. The donors are persons of the population "donors" under a seed of their own (``SEED``), so neither the
-demo's donors nor any patient, judge or instrument's subject is among them.
+demo's donors nor any patient, judge or instrument's subject is among them. Each donor's last photo is taken freely, the
+others by a clinic's protocol: what the generator draws is a clinic's photo, whatever photo it is given of a donor.
 """
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from generation.phantom.population import draw_donor
+from generation.phantom.population import Case, draw_donor
+from generation.phantom.shot import clinical
 from generation.phantom.training.captions import caption, traits
 from mema.errors import UserError
 from mema.files import read_json, write_json
@@ -60,6 +63,12 @@ def load_donors(folder: Path | str) -> Donors:
     )
 
 
+def draw_case(index: int, photos: int) -> Case:
+    """Donor ``index`` with ``photos`` shots, all but the last by the clinic's protocol."""
+    case = draw_donor(index, SEED, photos=photos)
+    return replace(case, shots=(*map(clinical, case.shots[:-1]), case.shots[-1]))
+
+
 def render_donors(folder: Path, *, donors: int, photos: int, size: int, workers: int, chunk: int = 64) -> None:
     """Render ``photos`` photos of each of ``donors`` donors at ``size`` px; a rerun goes on where it stopped."""
     from tqdm import tqdm
@@ -91,7 +100,7 @@ def describe_donors(folder: Path, *, donors: int, photos: int) -> None:
     """Write ``captions.json`` and ``traits.npy`` beside the photos: each caption mentions other things."""
     rng, lines, numbers = np.random.default_rng([SEED, 0xCA97]), [], []
     for index in range(donors):
-        case = draw_donor(index, SEED, photos=photos)
+        case = draw_case(index, photos)
         lines += [[caption(case.subject, shot, rng) for _ in range(VARIANTS)] for shot in case.shots]
         numbers.append(traits(case.subject))
     write_json(folder / "captions.json", lines)
@@ -101,7 +110,7 @@ def describe_donors(folder: Path, *, donors: int, photos: int) -> None:
 def _render_rows(arrays: dict[str, np.ndarray], rows: range, photos: int, size: int, workers: int) -> None:
     from generation.phantom.render import render_batch
 
-    cases = [draw_donor(row // photos, SEED, photos=photos) for row in rows]
+    cases = [draw_case(row // photos, photos) for row in rows]
     jobs = [(case.subject, case.shots[row % photos], case.finding) for row, case in zip(rows, cases, strict=True)]
     for row, photo in zip(rows, render_batch(jobs, size=size, workers=workers), strict=True):
         arrays["images"][row] = photo.image

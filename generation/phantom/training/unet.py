@@ -5,8 +5,9 @@
 
 writes ``phantom-sd/`` (a ``StableDiffusionPipeline``) and ``phantom-ip-adapter/`` (what its ``load_ip_adapter``
 takes), averaged over steps, in half precision. Every second step trains the UNet without the adapter; in the others the
-adapter reads *another* photo of the same donor at a scale from U[0.2, 0.6], so that at the paper's donor weights,
-U[0.2, 0.4] (MeMa, Section 3, Step 2), a donor's identity is injected and not the photo copied.
+adapter reads *another* photo of the same donor (of which the last is a free one, never drawn itself) at a scale from
+U[0.2, 0.6], so that at the paper's donor weights, U[0.2, 0.4] (MeMa, Section 3, Step 2), a donor's identity is injected
+and not the photo copied.
 """
 
 from __future__ import annotations
@@ -47,6 +48,11 @@ SCALES = (0.2, 0.6)
 
 NO_CAPTION, NO_DONOR = 0.1, 0.08
 """Shares of samples without a caption (for classifier-free guidance) and, with the adapter, without a donor."""
+
+EVENLY, MIDDLE, SPREAD = 0.5, -0.5, 1.0
+"""This share of the time steps is drawn evenly, the others as the logistic of a normal variable (Esser et al. 2024,
+Section 3.1). Half of Stable Diffusion's schedule is nearly noise, from which only a photo's colours can be told: a face
+takes shape in the other half, but without the first its background comes out in any colour."""
 
 IMAGE_TOKENS = 4
 ADAPTER_FILE = "ip-adapter_phantom.safetensors"
@@ -267,7 +273,7 @@ def train_unet(
     from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
     from generation.phantom.training.vae import to_images
-    from mema.diffusion.objective import diffusion_loss
+    from mema.diffusion.objective import denoising_loss
 
     torch.manual_seed(0)
     vae = AutoencoderKL.from_pretrained(vae_folder).to(device).eval()
@@ -295,27 +301,27 @@ def train_unet(
 
     def step(index: int) -> dict[str, Tensor]:
         generator.manual_seed(index * world + rank)
-        chance = torch.rand(batch, 2, generator=generator, device=device)
-        rows = torch.randint(len(latents), (batch,), generator=generator, device=device)
+        chance = torch.rand(batch, 3, generator=generator, device=device)
+        person = torch.randint(len(latents) // donors.photos, (batch,), generator=generator, device=device)
+        clinical = torch.randint(donors.photos - 1, (batch,), generator=generator, device=device)
+        first = person * donors.photos
+        rows = first + clinical
         variant = torch.randint(ids.shape[1], (batch,), generator=generator, device=device)
         with torch.no_grad():
             text = text_encoder(ids[rows, variant]).last_hidden_state
             text = torch.where((chance[:, 0] < NO_CAPTION).view(-1, 1, 1), nothing, text.float())
         other = torch.randint(1, donors.photos, (batch,), generator=generator, device=device)
-        first = rows - rows % donors.photos
-        donor = embeds[first + (rows % donors.photos + other) % donors.photos]
-        donor = donor * (chance[:, 1:] >= NO_DONOR)
+        donor = embeds[first + (clinical + other) % donors.photos]
+        donor = donor * (chance[:, 1:2] >= NO_DONOR)
         with_donor = index % 2 == 1
+        drawn = torch.sigmoid(MIDDLE + SPREAD * torch.randn(batch, generator=generator, device=device))
+        drawn = torch.where(chance[:, 2] < EVENLY, torch.rand(batch, generator=generator, device=device), drawn)
+        times = (drawn * scheduler.config.num_train_timesteps).long()
+        noise = torch.randn(latents[rows].shape, generator=generator, device=device)
         set_scale(unet, float(np.random.default_rng(index).uniform(*SCALES)) if with_donor else 0.0)
         with torch.autocast(device.type, torch.bfloat16):
-            loss = diffusion_loss(
-                unet,
-                scheduler,
-                latents[rows],
-                text,
-                generator=generator,
-                image_embeds=donor,
-                snr_gamma=None,
+            loss = denoising_loss(
+                unet, scheduler, latents[rows], text, times, noise, image_embeds=donor, snr_gamma=None
             )
         optimise(optimiser, loss, learning_rate(index, steps, rate, warmup=100))
         average.update(unet)

@@ -1,4 +1,4 @@
-"""LoRA: its file is one that plain diffusers loads, and training can go on from one."""
+"""LoRA: its file is one that plain diffusers loads, training can go on from one, its shortcut changes no number."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mema.diffusion.checkpoint import LORA_FILE, Generator, load_pipeline
+from mema.diffusion.lora import add_lora, summed_weights
 from mema.diffusion.settings import ATTENTION
 from mema.errors import UserError
 
@@ -45,3 +46,27 @@ def test_convolutions_can_be_targets(tiny_generator, run, settings, tmp_path):
     load_pipeline(Generator(tiny_generator / "sd", tmp_path / "output"), device="cpu")
     with pytest.raises(UserError, match="no layer of the UNet is called to_x"):
         run(tmp_path / "none", settings.model_copy(update={"targets": ("to_x",)}))
+
+
+def test_summed_weights_are_the_same_function_with_the_same_gradients(settings, tiny_generator):
+    unet = load_pipeline(Generator(tiny_generator / "sd"), device="cpu").unet
+    wide = settings.model_copy(update={"rank": 32, "targets": ["to_q", "to_out.0", "conv1", "conv2"]})
+    parameters = add_lora(unet, wide)
+    draws = torch.Generator().manual_seed(0)
+    for parameter in parameters.values():
+        parameter.data = 0.05 * torch.randn(parameter.shape, generator=draws)
+    config = unet.config
+    latents = torch.randn(2, config.in_channels, 16, 16, generator=draws)
+    text = torch.randn(2, 5, config.cross_attention_dim, generator=draws)
+
+    def results() -> list[torch.Tensor]:
+        predicted = unet(latents, torch.tensor([10, 700]), encoder_hidden_states=text).sample
+        return [predicted, *torch.autograd.grad(predicted.square().mean(), list(parameters.values()))]
+
+    plain = results()
+    with summed_weights(unet):
+        shortened = [layer for layer in unet.modules() if "forward" in vars(layer)]
+        summed = results()
+    assert len(shortened) > 10 and not any("forward" in vars(layer) for layer in unet.modules())
+    for one, other in zip(plain, summed, strict=True):
+        assert torch.allclose(one, other, rtol=1e-3, atol=1e-6)
