@@ -30,7 +30,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 demo: setup  ## Patients' photos to a leaderboard, on the phantom hospital
 	dvc repro
-	mema curate publish --replace --config $(CONFIG)
+	mema release publish --replace --config $(CONFIG)
 	@echo
 	@echo "Leaderboard: $(CURDIR)/runs/demo/leaderboard/index.html"
 

@@ -1,4 +1,4 @@
-"""Commands of curation: ``mema curate audit|filter|annotate|release|publish --config configs/demo.yaml``."""
+"""Commands of curation: ``mema curate audit|planted|filter|annotate --config configs/demo.yaml``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mema.options import CONFIG
 
 @click.group()
 def curate() -> None:
-    """Candidates to a release: audit, filter, annotate, release, publish."""
+    """Candidates to annotated images: audit, filter, annotate."""
 
 
 @curate.command()
@@ -78,25 +78,3 @@ def annotate(config_path: Path) -> None:
     share = reading["as_prompted"]["value"]
     accepted = f"accepted {reading['accepted']} of {reading['images']}"
     click.echo(f"{accepted}, {share:.0%} read as prompted: {build.annotations}")
-
-
-@curate.command()
-@CONFIG
-def release(config_path: Path) -> None:
-    """Cut the accepted images into splits, with card, audit and checksums."""
-    from curation.release import build_release
-
-    build = Build.load(config_path)
-    made = build_release(build)
-    counts = ", ".join(f"{split} {count}" for split, count in made.counts.items())
-    click.echo(f"{made.name} {made.version} ({counts}): {build.release}")
-
-
-@curate.command()
-@CONFIG
-@click.option("--replace", is_flag=True, help="Let a phantom release replace another of its version.")
-def publish(config_path: Path, replace: bool) -> None:
-    """Copy the release to data/<name>/<version> and track it with DVC."""
-    from curation.publish import publish as copy
-
-    click.echo(str(copy(Build.load(config_path), replace=replace)))

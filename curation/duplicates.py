@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
-
 import numpy as np
 from PIL import Image
 
@@ -33,25 +31,3 @@ def near_pairs(thumbnails: np.ndarray, limit: float) -> np.ndarray:
         squared = norms[rows, None] + norms[None, first:] - 2 * values[rows] @ values[first:].T
         pairs.append(np.argwhere(np.triu(squared < bound, 1)).astype(np.int64) + first)
     return np.concatenate(pairs)
-
-
-def groups(count: int, links: Iterable[Sequence[int]]) -> list[int]:
-    """Return the group of each of ``count`` items, named by its first member, where ``links`` join items."""
-    parent = list(range(count))
-
-    def root(item: int) -> int:
-        while parent[item] != item:
-            parent[item] = parent[parent[item]]
-            item = parent[item]
-        return item
-
-    for first, second in links:
-        low, high = sorted((root(first), root(second)))
-        parent[high] = low
-    return [root(item) for item in range(count)]
-
-
-def links_of(keys: Sequence[Hashable | None]) -> list[tuple[int, int]]:
-    """Return links that join items with the same key; None joins nothing."""
-    first: dict[Hashable, int] = {}
-    return [(first.setdefault(key, item), item) for item, key in enumerate(keys) if key is not None]

@@ -1,6 +1,6 @@
 """Publish: copy a built release to ``data/<name>/<version>`` and track ``data`` by DVC.
 
-``mema curate publish --config configs/demo.yaml``; a version that was published never
+``mema release publish --config configs/demo.yaml``; a version that was published never
 changes, unless it is a phantom's and ``--replace`` says so.
 """
 

@@ -13,8 +13,13 @@ from mema.release import SPLITS
 ROUNDS = 50
 
 
-def assign_splits(groups: Sequence[Hashable], diseases: Sequence[str], shares: Mapping[str, float]) -> list[Split]:
-    """Return the split of each image; no group is in two splits.
+def assign_splits(
+    groups: Sequence[Hashable],
+    diseases: Sequence[str],
+    shares: Mapping[str, float],
+    fixed: Mapping[Hashable, Split] | None = None,
+) -> list[Split]:
+    """Return the split of each image; no group is in two splits, and a group of ``fixed`` is in the split it says.
 
     ``shares`` are relative sizes. Greedy and deterministic: largest groups first, each to the split where it lowers
     the sum over split x disease of (count - target)² / target the most; then groups move while that lowers it further.
@@ -31,7 +36,11 @@ def assign_splits(groups: Sequence[Hashable], diseases: Sequence[str], shares: M
 
     counts = np.zeros_like(target)
     place = np.full(len(names), -1)
-    order = np.argsort(-table.sum(axis=1), kind="stable")
+    for name, split in (fixed or {}).items():
+        if name in index:
+            place[index[name]] = SPLITS.index(split)
+            counts[place[index[name]]] += table[index[name]]
+    order = [group for group in np.argsort(-table.sum(axis=1), kind="stable") if place[group] < 0]
     for _ in range(ROUNDS):
         before = place.copy()
         for group in order:

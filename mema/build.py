@@ -157,11 +157,6 @@ class Build:
         return self.runs / "label-studio"
 
     @property
-    def agreement(self) -> Path:
-        """How far the annotators agree: tables, a picture, the disputes."""
-        return self.runs / "agreement"
-
-    @property
     def release(self) -> Path:
         """The release as built; ``published`` is where its copy is versioned."""
         return self.runs / "release"

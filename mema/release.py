@@ -1,7 +1,8 @@
 """Release: a versioned dataset as a folder of splits, a card, an audit and checksums (DESIGN §2, §4).
 
-Layout: ``<split>/`` ImageSets, ``README.md`` (the card), ``audit.json``, ``annotations.csv``, ``checksums.sha256``
-(for ``sha256sum -c``) and ``release.json``, written last: a folder without it is not a release.
+Layout: ``<split>/`` ImageSets, ``seg/<split>/`` (the images with a mask), ``README.md`` (the card), ``audit.json``,
+``annotations.csv`` and other documents, ``checksums.sha256`` (for ``sha256sum -c``) and ``release.json``, written last:
+a folder without it is not a release.
 """
 
 from __future__ import annotations
@@ -20,10 +21,23 @@ SCHEMA_VERSION = 1
 FILE = "release.json"
 CHECKSUMS = "checksums.sha256"
 SPLITS: tuple[Split, ...] = get_args(Split)
+SEGMENTATION = "seg"
+
+
+class Predecessor(BaseModel):
+    """The release that this one continues."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: str
+    digest: str
 
 
 class Release(BaseModel):
-    """What a release is; ``digest`` hashes the names and hashes of all its files but this one."""
+    """What a release is; ``digest`` hashes the names and hashes of all its files but this one.
+
+    ``counts`` are the images of each split, ``masks`` those of each split of the masks subset.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,6 +49,8 @@ class Release(BaseModel):
     machine_annotated: bool
     annotators: tuple[str, ...]
     counts: dict[Split, int]
+    masks: dict[Split, int] = {}
+    previous: Predecessor | None = None
     files: dict[str, str]
     digest: str
 
@@ -51,14 +67,11 @@ class Release(BaseModel):
         phantom: bool,
         machine_annotated: bool,
         annotators: tuple[str, ...],
+        previous: Release | None = None,
     ) -> Release:
         """Hash all files of a finished ``folder`` and write ``checksums.sha256`` and ``release.json``."""
         folder = Path(folder)
-        files = {
-            file.relative_to(folder).as_posix(): sha256_file(file)
-            for file in sorted(folder.rglob("*"))
-            if file.is_file() and file.relative_to(folder).as_posix() not in (FILE, CHECKSUMS)
-        }
+        files = {file: sha256_file(folder / file) for file in listing(folder)}
         release = cls(
             name=name,
             version=version,
@@ -67,16 +80,22 @@ class Release(BaseModel):
             machine_annotated=machine_annotated,
             annotators=annotators,
             counts={split: ImageSet.open(folder / split).count for split in SPLITS},
+            masks={
+                split: ImageSet.open(folder / SEGMENTATION / split).count
+                for split in SPLITS
+                if (folder / SEGMENTATION / split).is_dir()
+            },
+            previous=None if previous is None else Predecessor(version=previous.version, digest=previous.digest),
             files=files,
             digest=sha256_json(files),
         )
-        atomic_write(folder / CHECKSUMS, "".join(f"{sha}  {file}\n" for file, sha in sorted(files.items())))
+        atomic_write(folder / CHECKSUMS, checksums(files))
         atomic_write(folder / FILE, release.model_dump_json(indent=1) + "\n")
         return cls.open(folder)
 
     @classmethod
-    def open(cls, folder: Path | str) -> Release:
-        """Open a release; UserError when it is absent, unfinished or lacks one of its files."""
+    def read(cls, folder: Path | str) -> Release:
+        """Read what ``release.json`` says and look at nothing else; UserError when it is absent or broken."""
         folder = Path(folder)
         if not (folder / FILE).is_file():
             raise UserError(f"{folder} holds no release (no {FILE}): build it first")
@@ -85,10 +104,16 @@ class Release(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             raise UserError(f"{folder / FILE}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-        for file in release.files:
-            if not (folder / file).is_file():
-                raise UserError(f"release {folder} lacks {file}")
         release._folder = folder
+        return release
+
+    @classmethod
+    def open(cls, folder: Path | str) -> Release:
+        """Open a release; UserError when it is absent, unfinished or lacks one of its files."""
+        release = cls.read(folder)
+        for file in release.files:
+            if not (release.folder / file).is_file():
+                raise UserError(f"release {folder} lacks {file}")
         return release
 
     def verify(self) -> None:
@@ -105,3 +130,14 @@ class Release(BaseModel):
     def imageset(self, split: Split) -> ImageSet:
         """Return the images of one split."""
         return ImageSet.open(self._folder / split)
+
+
+def listing(folder: Path) -> list[str]:
+    """Return the files of a release that its hashes cover, as sorted paths relative to ``folder``."""
+    files = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
+    return [file for file in files if file not in (FILE, CHECKSUMS)]
+
+
+def checksums(files: dict[str, str]) -> str:
+    """Return file -> sha256 as the lines that ``sha256sum -c`` reads."""
+    return "".join(f"{sha}  {file}\n" for file, sha in sorted(files.items()))

@@ -40,6 +40,8 @@ def test_stages_import_the_ground_floor_and_never_each_other(package):
         "generate --help",
         "reproduce --help",
         "curate --help",
+        "annotate --help",
+        "release --help",
         "benchmark --help",
         "leaderboard --help",
         "benchmark methods",

@@ -35,16 +35,17 @@ DISEASE_KEYS = "123456789"
 
 INSTRUCTIONS = """<p>Each picture was made by a computer; no patient is in it. Judge what you <b>see</b>.</p>
 <ol>
-<li><b>Accept or reject.</b> Accept a picture from which you could make a diagnosis. Otherwise reject it and say why.</li>
+<li><b>Accept or reject.</b> Accept a picture from which you could make a diagnosis. Otherwise reject it and say
+why.</li>
 <li><b>Disease</b> and <b>severity</b>, when you accept. Leave the severity open if you cannot tell it.</li>
-<li><b>Tumour.</b> If you see a tumour, choose <i>tumour</i> (key T) and paint it. If one is painted already, correct it
+<li><b>Tumour.</b> If you see a tumour, choose <i>tumor</i> (key T) and paint it. If one is painted already, correct it
 with brush and eraser.</li>
 <li><b>Submit</b> (Ctrl+Enter). The next picture comes by itself; some come twice.</li>
 </ol>
-<p>Keys: A accept, X reject, digits for the disease, I, O, P for slight, mid, heavy, T tumour. Notes are free; write no
+<p>Keys: A accept, X reject, digits for the disease, I, O, P for slight, mid, heavy, T tumor. Notes are free; write no
 name into them.</p>"""
-SMART = """<p>A click on the tumour with the point tool proposes its outline: turn on <i>Auto-Accept Suggestions</i> at the
-bottom of the picture first.</p>"""
+SMART = """<p>A click on the tumour with the point tool proposes its outline: turn on <i>Auto-Accept Suggestions</i>
+below the picture first.</p>"""
 
 AnnotatorName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
 
@@ -101,7 +102,7 @@ def labelling_xml(taxonomy: Taxonomy, *, smart: bool = False) -> str:
             _element(tool, "Label", value=TUMOR, background="#1677ff")
 
     _element(right, "Header", value="Could you make a diagnosis from this picture?")
-    _choices(right, DECISION, {ACCEPT: ("Accept", "a"), REJECT: ("Reject", "x")}, required=True, inline=True)
+    _choices(right, DECISION, {ACCEPT: (ACCEPT, "a"), REJECT: (REJECT, "x")}, required=True, inline=True)
     accepted = _shown_when(right, ACCEPT)
     _element(accepted, "Header", value="Disease")
     keys = DISEASE_KEYS.ljust(len(taxonomy.codes))
@@ -133,7 +134,9 @@ def _choices(
         tag.set("required", "true")
         tag.set("requiredMessage", f"Please choose: {name}.")
     for code, (text, key) in options.items():
-        choice = _element(tag, "Choice", value=text, alias=code)
+        choice = _element(tag, "Choice", value=text)
+        if text != code:
+            choice.set("alias", code)
         if key.strip():
             choice.set("hotkey", key)
         if hints:
@@ -141,9 +144,7 @@ def _choices(
 
 
 def _shown_when(parent: ElementTree.Element, decision: str) -> ElementTree.Element:
-    return _element(
-        parent, "View", visibleWhen="choice-selected", whenTagName=DECISION, whenChoiceValue=decision.capitalize()
-    )
+    return _element(parent, "View", visibleWhen="choice-selected", whenTagName=DECISION, whenChoiceValue=decision)
 
 
 def _element(parent: ElementTree.Element | None, tag: str, **attributes: str) -> ElementTree.Element:

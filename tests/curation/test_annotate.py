@@ -69,25 +69,27 @@ def test_round_trip_of_the_table(tmp_path):
     ]
     write_annotations(tmp_path, rows, candidates="c")
     assert read_annotations(tmp_path, CLINIC, candidates="c") == rows
-    assert (tmp_path / TABLE).read_text().splitlines()[1] == "image-1,dr-a,1,bcc,mid,,"
+    assert (tmp_path / TABLE).read_text().splitlines()[1] == "image-1,dr-a,1,bcc,mid,,,0,"
 
 
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("image-1,dr-a,1,,,,", "row 2: .*accepted without a disease"),
-        ("image-1,dr-a,1,measles,,,", "row 2: disease: 'measles' is not one of eye_clinic"),
-        ("image-1,dr-a,perhaps,bcc,,,", "row 2: accept"),
-        ("image-1,dr-a,1,bcc,worst,,", "row 2: severity"),
-        ("image-1,dr-a,1,bcc,,,-1", "row 2: lead_time_s"),
-        ("../x,dr-a,1,bcc,,,", "row 2: image_id"),
-        ("image-1,dr-a,1,bcc,,,\nimage-1,dr-a,0,,,,", "dr-a annotated image-1 twice"),
-        ("image-1,dr-a,1,bcc,,,,more", "row 2"),
+        ("image-1,dr-a,1,,,,,0,", "row 2: .*accepted without a disease"),
+        ("image-1,dr-a,1,measles,,,,0,", "row 2: disease: 'measles' is not one of eye_clinic"),
+        ("image-1,dr-a,perhaps,bcc,,,,0,", "row 2: accept"),
+        ("image-1,dr-a,1,bcc,worst,,,0,", "row 2: severity"),
+        ("image-1,dr-a,1,bcc,,,-1,0,", "row 2: lead_time_s"),
+        ("../x,dr-a,1,bcc,,,,0,", "row 2: image_id"),
+        ("image-1,dr-a,1,bcc,,,,0,\nimage-1,dr-a,0,,,,,0,", "dr-a annotated image-1 twice"),
+        ("image-1,dr-a,1,bcc,,,,0,,more", "row 2"),
+        ("image-1,dr-a,1,bcc,,,,first,", "row 2: round"),
+        ("image-1,dr-a,1,bcc,,,,0,../secret", "row 2: mask"),
     ],
 )
 def test_wrong_rows_are_named(tmp_path, row, message):
     write_annotations(tmp_path, [], candidates="c")
-    header = "image_id,annotator,accept,disease,severity,reason,lead_time_s"
+    header = "image_id,annotator,accept,disease,severity,reason,lead_time_s,round,mask"
     (tmp_path / TABLE).write_text(f"{header}\n{row}\n")
     with pytest.raises(UserError, match=message):
         read_annotations(tmp_path, CLINIC, candidates="c")

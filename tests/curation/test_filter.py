@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from curation_world import FRESH, make_build
 
-from curation.duplicates import groups, links_of, near_pairs, thumbnail
+from curation.duplicates import near_pairs, thumbnail
 from curation.filter import REASONS, Candidates, FilterConfig, Reason, run_filter, screen
 from curation.reading import copier, read_rows
 from mema.errors import UserError
@@ -102,11 +102,6 @@ def test_thumbnail_is_stable_under_recompression_but_tells_people_apart(faces):
     same, other = thumbnail(first) - thumbnail(first.copy()), thumbnail(first) - thumbnail(second)
     assert np.sqrt(np.mean(same**2)) == 0
     assert np.sqrt(np.mean((thumbnail(first) - thumbnail(handle(first))) ** 2)) < np.sqrt(np.mean(other**2))
-
-
-def test_groups_join_transitively():
-    assert groups(6, [(0, 2), (2, 4), (3, 5)]) == [0, 1, 0, 3, 0, 3]
-    assert links_of(["a", None, "b", "a", None, "b"]) == [(0, 0), (2, 2), (0, 3), (2, 5)]
 
 
 def test_read_rows_and_copier_cross_shards(tmp_path, faces):

@@ -128,7 +128,7 @@ def test_same_inputs_same_bytes(released, copied):
 
 
 @pytest.mark.parametrize(
-    "place", ["mema.imageset._encode_shard", "curation.release.render_card", "mema.release.atomic_write"]
+    "place", ["mema.imageset._encode_shard", "curation.documents.render", "mema.release.atomic_write"]
 )
 def test_killed_midway_and_run_again_gives_the_same_bytes(released, copied, place):
     shutil.rmtree(copied.release)
@@ -292,8 +292,8 @@ def test_publish_refuses_a_release_that_was_changed(copied):
 
 def test_all_stages_by_command(tmp_path, faces, released):
     build = make_build(tmp_path, faces)
-    for stage in ("audit", "filter", "annotate", "release"):
-        command = [sys.executable, "-m", "mema.cli", "curate", stage, "--config", str(build.config_path)]
+    for stage in ("curate audit", "curate filter", "curate annotate", "release build"):
+        command = [sys.executable, "-m", "mema.cli", *stage.split(), "--config", str(build.config_path)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert "CANARY" not in done.stdout + done.stderr

@@ -78,7 +78,11 @@ def build_unet() -> UNet2DConditionModel:
 
 
 def build_scheduler() -> DDIMScheduler:
-    """Stable Diffusion's noise schedule; the UNet predicts v (Salimans & Ho 2022)."""
+    """Stable Diffusion's noise schedule; the UNet predicts v (Salimans & Ho 2022).
+
+    The last step is noise and nothing else (Lin et al. 2023, Section 3.1): otherwise a photo's mean colour is learnt
+    from what shines through there, and a sample takes its colour cast from the noise it starts with.
+    """
     from diffusers import DDIMScheduler
 
     return DDIMScheduler(
@@ -89,6 +93,7 @@ def build_scheduler() -> DDIMScheduler:
         timestep_spacing="trailing",
         clip_sample=False,
         set_alpha_to_one=False,
+        rescale_betas_zero_snr=True,
     )
 
 

@@ -82,3 +82,19 @@ def test_mistakes_are_named() -> None:
         draw_donor(-1, 0)
     with pytest.raises(UserError, match="did you mean 'scc'"):
         draw_patient("tests", "eye_clinic", 0, 0, disease="sccc")
+
+
+def test_a_protocol_changes_how_a_patient_is_photographed_and_not_the_patient() -> None:
+    free, clinical = (
+        [draw_patient("tests", "eye_clinic", index, 2, photography=how) for index in range(40)]
+        for how in ("free", "clinical")
+    )
+    assert [(c.subject, c.disease, c.severity, len(c.shots)) for c in free] == [
+        (c.subject, c.disease, c.severity, len(c.shots)) for c in clinical
+    ]
+    before, after = ([shot for case in cases for shot in case.shots] for cases in (free, clinical))
+    for name in ("yaw", "pitch", "roll", "gaze_yaw", "exposure", "scale"):
+        spreads = [np.std([getattr(shot, name) for shot in shots]) for shots in (before, after)]
+        assert spreads[1] == pytest.approx(spreads[0] / 4), name
+    assert len({shot.background for shot in after}) == len({shot.clothes for shot in after}) == 1
+    assert all(np.linalg.norm(shot.light) == pytest.approx(1) for shot in after)

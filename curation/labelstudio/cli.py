@@ -1,0 +1,84 @@
+"""Commands of annotation: ``mema annotate serve|push|pull|agreement --config configs/demo.yaml``."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from pathlib import Path
+
+import click
+
+from mema.build import Build
+from mema.options import CONFIG
+
+
+@click.group()
+def annotate() -> None:
+    """Physicians annotate in Label Studio: serve, push, pull, agreement."""
+
+
+@annotate.command()
+@CONFIG
+@click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True, help="Port on this machine.")
+@click.option(
+    "--database",
+    envvar="LABEL_STUDIO_DATABASE",
+    help="postgresql://user:password@host:port/name instead of SQLite; better in LABEL_STUDIO_DATABASE.",
+)
+def serve(config_path: Path, port: int, database: str | None) -> None:
+    """Install Label Studio once, start it on this machine, make an account per annotator. Ctrl+C stops it."""
+    from curation.labelstudio.access import PASSWORDS, connect, ensure_accounts, find_access
+    from curation.labelstudio.config import LabelStudioConfig
+    from curation.labelstudio.server import SERVER, home, running, until_ended
+
+    config = Build.load(config_path).section("label_studio", LabelStudioConfig)
+    # Asked to end by whatever started it, it ends as with Ctrl+C and takes the server with it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    folder = home()
+    with running(folder, port=port, database=database, say=click.echo) as server:
+        access = find_access(folder, own=True)
+        with contextlib.closing(connect(access)) as client:
+            ensure_accounts(access, client, map(config.email, [*config.annotators, *config.adjudicators]), folder)
+        click.echo(f"Label Studio: {access.url}")
+        click.echo(f"administrator: {folder / SERVER}; annotators: {folder / PASSWORDS}")
+        click.echo("Ctrl+C stops it; what was annotated stays.")
+        until_ended(server)
+
+
+@annotate.command()
+@CONFIG
+@click.option(
+    "--masks", type=click.Path(path_type=Path, file_okay=False, exists=True), help="PNG per image id: a first proposal."
+)
+@click.option("--disputes", is_flag=True, help="Push what the annotators are divided on.")
+@click.option("--recreate", is_flag=True, help="Push projects again that were deleted on the server.")
+def push(config_path: Path, masks: Path | None, disputes: bool, recreate: bool) -> None:
+    """Give every annotator a project with their images; again, it goes on where it was."""
+    from curation.labelstudio.push import push as push_
+
+    push_(Build.load(config_path), masks=masks, settle=disputes, recreate=recreate, say=click.echo)
+
+
+@annotate.command()
+@CONFIG
+def pull(config_path: Path) -> None:
+    """Fetch the answers, everyone's apart, into the build's annotations."""
+    from curation.labelstudio.pull import pull as pull_
+
+    build = Build.load(config_path)
+    pulled = pull_(build, say=click.echo)
+    for (number, annotator), (answered, asked) in pulled.progress.items():
+        click.echo(f"round {number}, {annotator}: {answered} of {asked} answered")
+    click.echo(f"annotations: {build.annotations}")
+
+
+@annotate.command()
+@CONFIG
+def agreement(config_path: Path) -> None:
+    """Say how far the annotators agree, with each other and with themselves; list the disputes."""
+    from curation.agreement import TABLES, run_agreement
+
+    build = Build.load(config_path)
+    report = run_agreement(build)
+    click.echo((build.annotations / TABLES).read_text(encoding="utf-8"), nl=False)
+    click.echo(f"\n{report['disputed']} disputed; written: {build.annotations}")
