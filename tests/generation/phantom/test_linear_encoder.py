@@ -31,14 +31,15 @@ def test_encoder_computes_the_components_of_patches(photos, components):
     assert float(spread.detach().mean()) == pytest.approx(SPREAD, rel=0.01)
 
 
-def test_components_are_half_white_and_uncorrelated(photos, components):
+def test_components_are_white_and_uncorrelated(photos, components):
     mean, vectors = components
     signal = photos.astype(np.float32) / 127.5 - 1
     patches = signal.reshape(6, 16, 4, 16, 4, 3).transpose(0, 1, 3, 2, 4, 5).reshape(-1, 48)
     scales = np.linalg.norm(vectors, axis=1)
     deviations = ((patches - mean) @ vectors.T).std(axis=0)
-    # A component of standard deviation s is divided by its root.
-    np.testing.assert_allclose(deviations, 1 / scales, rtol=0.25)
+    # Eyes count more than the rest, so that the mean over all places is only nearly 1.
+    np.testing.assert_allclose(deviations, 1, rtol=0.35)
+    assert scales[-1] > 4 * scales[0], "the last component varies least and is raised most"
     shapes = vectors / scales[:, None]
     np.testing.assert_allclose(shapes @ shapes.T, np.eye(LATENTS), atol=1e-5)
 
