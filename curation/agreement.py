@@ -35,22 +35,22 @@ Votes = Mapping[str, Mapping[str, Annotation]]
 
 
 def run_agreement(build: Build) -> dict[str, Any]:
-    """Measure ``Build.annotations`` and write report, tables, picture and disputes beside them.
+    """Measure ``Build.answers`` and write report, tables, picture and disputes beside them.
 
     UserError when nothing is annotated.
     """
     taxonomy = load_taxonomy(build.clinic)
-    source = build.annotations / "source.json"
+    source = build.answers / "source.json"
     if not source.is_file():
-        raise UserError(f"{build.annotations} holds no annotations: run `mema annotate pull` first")
+        raise UserError(f"{build.answers} holds no annotations: run `mema annotate pull` first")
     candidates = read_json(source).get("candidates")
-    given = read_annotations(build.annotations, taxonomy, candidates=candidates)
-    repeats = build.annotations / REPEATS
+    given = read_annotations(build.answers, taxonomy, candidates=candidates)
+    repeats = build.answers / REPEATS
     again = read_annotations(repeats, taxonomy, candidates=candidates) if (repeats / TABLE).is_file() else []
     if not given:
-        raise UserError(f"{build.annotations / TABLE}: nothing is annotated yet")
-    report = measure(build.annotations, given, again, taxonomy)
-    folder = build.annotations
+        raise UserError(f"{build.answers / TABLE}: nothing is annotated yet")
+    report = measure(build.answers, given, again, taxonomy)
+    folder = build.answers
     write_json(folder / REPORT, report)
     atomic_write(folder / TABLES, tables(report, taxonomy))
     atomic_write(folder / DISPUTES, _disputes_csv(given))

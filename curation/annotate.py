@@ -1,19 +1,23 @@
-"""The oracle annotator: a model plays the physician of the demo, and everything it says is marked as a machine's.
+"""Annotate: what is said of the kept images, by an oracle or by physicians, becomes the annotations of the build.
 
-``mema curate annotate --config configs/demo.yaml`` shows every kept image to the clinic's judge. It accepts what it
-reads with confidence, and gives its own reading of the disease, never the prompt's. It cannot read a severity and gives
-none: the level that was asked for stays in the record's prompt. Where people annotate, their table takes this place.
+``mema curate annotate --config configs/demo.yaml``. With ``annotate.by: physicians`` it takes what `mema annotate pull`
+froze in ``Build.answers``. The oracle plays the physician of the demo: every kept image is shown to the clinic's judge,
+and everything it says is marked as a machine's. It accepts what it reads with confidence, and gives its own reading of
+the disease, never the prompt's. It cannot read a severity and gives none: the level that was asked for stays in the
+record's prompt.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
 
-from curation.annotations import MACHINE, Annotation, write_annotations
+from curation.annotations import MACHINE, TABLE, Annotation, read_annotations, write_annotations
 from curation.filter import KEPT
 from curation.reading import read_rows
 from mema.build import Build
@@ -32,19 +36,39 @@ UNCLEAR = "no disease is read with confidence"
 
 
 class AnnotateConfig(Config):
-    """``weights`` of a mema.classifier (None: the clinic's phantom judge); an image is accepted when the likeliest
-    disease has at least the probability ``confidence``."""
+    """``by`` whom. The oracle has ``weights`` of a mema.classifier (None: the clinic's phantom judge) and accepts an
+    image when the likeliest disease has at least the probability ``confidence``."""
 
+    by: Literal["oracle", "physicians"] = "oracle"
     weights: str | None = None
     confidence: float = Field(default=0.5, ge=0, le=1)
 
 
+def take_answers(build: Build) -> dict[str, int]:
+    """Copy ``Build.answers`` to ``Build.annotations``; return how many images each annotator has answered.
+
+    UserError when nothing was pulled, nobody has answered, or the answers are of other candidates.
+    """
+    from curation.release import swap
+
+    candidates = ImageSet.open(build.filtered / KEPT).config["candidates"]
+    taxonomy = load_taxonomy(build.clinic)
+    given = read_annotations(build.answers, taxonomy, candidates=candidates, command="mema annotate pull")
+    if not given:
+        raise UserError(f"{build.answers / TABLE}: nobody has answered yet: run `mema annotate pull` when somebody has")
+    staging = _staging(build)
+    shutil.copytree(build.answers, staging)
+    swap(staging, build.annotations)
+    return dict(Counter(one.annotator for one in given if one.round == 0))
+
+
 def run_annotate(build: Build) -> dict[str, Any]:
-    """Annotate ``Build.filtered/kept``; writes ``annotations.csv`` and ``reading.json`` and returns the latter.
+    """Let the oracle annotate ``Build.filtered/kept``; writes ``annotations.csv`` and ``reading.json``, returned too.
 
     ``reading.json`` holds aggregates: accepted and rejected, how often the reading is the prompt's disease, and the
     table prompted x read of the accepted. UserError when the weights are missing or know other diseases.
     """
+    from curation.release import swap
     from mema.classifier import load, predict
 
     config = build.section("annotate", AnnotateConfig)
@@ -67,7 +91,8 @@ def run_annotate(build: Build) -> dict[str, Any]:
         _annotation(record.image_id, annotator, row, model.classes, config.confidence)
         for record, row in zip(records, np.concatenate(parts) if parts else [], strict=True)
     ]
-    write_annotations(build.annotations, annotations, candidates=kept.config["candidates"])
+    staging = _staging(build)
+    write_annotations(staging, annotations, candidates=kept.config["candidates"])
     pairs = [(r.disease or "", a.disease or "") for r, a in zip(records, annotations, strict=True) if a.accept]
     table = Counter(pairs)
     prompted = sorted({before for before, _ in pairs})
@@ -81,8 +106,17 @@ def run_annotate(build: Build) -> dict[str, Any]:
             before: {code: table[before, code] for code in taxonomy.codes if table[before, code]} for before in prompted
         },
     }
-    write_json(build.annotations / READING, reading)
+    write_json(staging / READING, reading)
+    swap(staging, build.annotations)
     return reading
+
+
+def _staging(build: Build) -> Path:
+    """Return where the annotations are made; nothing is there."""
+    folder = build.annotations.with_name(f".{build.annotations.name}.building")
+    if folder.exists():
+        shutil.rmtree(folder)
+    return folder
 
 
 def _annotation(

@@ -6,7 +6,8 @@ needed where ``accept`` is 1. An empty ``severity`` was not read. ``annotator`` 
 model. Round 0 is everyone's own reading; a later round settles what was disputed before. ``mask`` is the sha256 of the
 tumour mask ``masks/<round>/<annotator>/<image_id>.png``, empty where none was painted.
 
-A folder ``repeats`` beside it holds, in the same format, what annotators said when they were shown an image again.
+A folder ``repeats`` beside it holds, in the same format, what annotators said when they were shown an image again, and
+``progress.json``, where people annotate, how many answers are there of those that were asked for.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from mema.config import Config, validate
 from mema.errors import UserError
 from mema.files import atomic_write, read_json, write_json
 from mema.imageset import encode_png
@@ -32,6 +34,7 @@ from mema.taxonomy import Taxonomy
 TABLE = "annotations.csv"
 SOURCE = "source.json"
 REPEATS = "repeats"
+PROGRESS = "progress.json"
 MACHINE = "oracle:"
 MAX_BYTES = 64 * 2**20
 
@@ -67,6 +70,15 @@ class Annotation(BaseModel):
         return self.annotator.startswith(MACHINE)
 
 
+class Progress(Config):
+    """How many of the images that one annotator is shown in one round they have answered."""
+
+    round: int = Field(ge=0)
+    annotator: str
+    answered: int = Field(ge=0)
+    asked: int = Field(ge=0)
+
+
 class Consensus(NamedTuple):
     """What the annotators of an image agree on; ``annotators`` are those who share it."""
 
@@ -91,15 +103,17 @@ def to_csv(annotations: Iterable[Annotation]) -> str:
     return sink.getvalue()
 
 
-def read_annotations(folder: Path, taxonomy: Taxonomy, *, candidates: str) -> list[Annotation]:
-    """Read and check the table; UserError names the row and column that is wrong.
+def read_annotations(
+    folder: Path, taxonomy: Taxonomy, *, candidates: str, command: str = "mema curate annotate"
+) -> list[Annotation]:
+    """Read and check the table; UserError names the row and column that is wrong, or the command that makes it.
 
     Annotations hold for the images that were seen, so those of another set of candidates, in which the same ids stand
     for other images, are refused. Filtering again leaves them valid.
     """
     path = folder / TABLE
     if not path.is_file() or not (folder / SOURCE).is_file():
-        raise UserError(f"{folder} holds no annotations: run `mema curate annotate` first")
+        raise UserError(f"{folder} holds no annotations: run `{command}` first")
     if read_json(folder / SOURCE).get("candidates") != candidates:
         raise UserError(f"{folder}: the annotations are of other candidates: annotate again")
     return read_table(path, taxonomy)
@@ -121,6 +135,22 @@ def read_table(path: Path, taxonomy: Taxonomy) -> list[Annotation]:
     if twice:
         raise UserError(f"{path}: {twice[1]} annotated {twice[0]} twice")
     return annotations
+
+
+def write_progress(folder: Path, progress: Iterable[Progress]) -> None:
+    """Write ``progress.json``."""
+    write_json(folder / PROGRESS, [one.model_dump() for one in progress])
+
+
+def read_progress(folder: Path) -> list[Progress]:
+    """Return how far the annotators are, nothing where no people were asked; UserError when the file is not that."""
+    path = folder / PROGRESS
+    if not path.is_file():
+        return []
+    rows = read_json(path)
+    if not isinstance(rows, list):
+        raise UserError(f"{path}: not a list")
+    return [validate(Progress, row, f"{path}: {place}") for place, row in enumerate(rows)]
 
 
 def agree(annotations: Sequence[Annotation]) -> Consensus | None:

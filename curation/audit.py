@@ -1,7 +1,8 @@
 """Audit: is a candidate too near to a patient, or to the donor whose attributes it was given? (MeMa Table 1)
 
 ``mema curate audit --config configs/demo.yaml`` compares every candidate with every real photo and every donor, with
-several recognisers whose thresholds are estimated on the cohort. Public: rates and flags (``Build.audit``). Private:
+several recognisers whose thresholds are estimated on the cohort. Public: rates and flags (``Build.audit``), and the
+rates in words (:mod:`curation.audit_page`). Private:
 which patient is nearest to which candidate (``Build.private_audit``).
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field, model_validator
 
+from curation.audit_page import PAGE, render_page
+from curation.duplicates import near_pairs, thumbnail
 from curation.embedding import embed_sets
+from curation.groups import group_rates
 from curation.planted import detection_limit
 from curation.report import (
     ANY,
@@ -26,9 +31,11 @@ from curation.report import (
     REPORT,
     AuditReport,
     Cutoff,
+    Disagreement,
     Gallery,
     Planted,
     Point,
+    Repeats,
     Sizes,
 )
 from mema.build import Build
@@ -60,6 +67,7 @@ class AuditConfig(Config):
 
     A candidate meets the whole gallery, so among G photos of strangers it is flagged by chance with a probability
     near G x far: hence the strict default. ``pairs`` says how impostor pairs are drawn (mema.faces.thresholds).
+    Candidates whose thumbnails differ by less than ``duplicate_rms`` grey levels are counted as near-duplicates.
     """
 
     recognisers: tuple[str, ...] = Field(
@@ -70,6 +78,7 @@ class AuditConfig(Config):
     pairs: Pairs = "disjoint"
     planted_members: int = Field(default=24, ge=1)
     planted_alphas: tuple[float, ...] = (0.75, 0.5, 0.25)
+    duplicate_rms: float = Field(default=4.0, gt=0)
     workers: int = Field(default=1, ge=1)
     seed: int = 0
 
@@ -129,22 +138,37 @@ def run_audit(build: Build) -> AuditReport:
         for far in config.far
     }
     decision = thresholds[config.decision_far]
-    planted = _plant(build, {name: one["patients"] for name, one in vectors.items()}, decision, config)
     points: dict[str, list[Point]] = {}
     for far in config.far:
         for name, point in judge(distances, thresholds[far], people, far).items():
             points.setdefault(name, []).append(point)
+    flags = {
+        far: {name: np.any(distances[name]["patients"] < one.distance, axis=1) for name, one in chosen.items()}
+        for far, chosen in thresholds.items()
+    }
+    cohort = {name: one["patients"] for name, one in vectors.items()}
     report = AuditReport(
         candidates=sets["candidates"].digest,
         recognisers=config.recognisers,
         decision_far=config.decision_far,
         sizes=_sizes(records, people),
         points=points,
-        planted=planted,
+        planted=_plant(build, cohort, decision, config),
         faces_found={name: float(read[name]["candidates"].found.mean()) for name in config.recognisers},
+        flagged_by=votes(flags[config.decision_far]),
+        disagreements=disagreements(flags[config.decision_far]),
+        groups=tuple(
+            one
+            for far, chosen in thresholds.items()
+            for one in group_rates(
+                records["patients"], records["candidates"], cohort, flags[far], chosen, seed=config.seed
+            )
+        ),
+        repeats=_repeats(sets["candidates"], config.duplicate_rms),
     )
     atomic_write(build.private_audit / NEAREST, _nearest_table(records, vectors, decision))
     atomic_write(build.audit / FLAGS, _flags(records["candidates"], distances, decision, people))
+    atomic_write(build.audit / PAGE, render_page(report))
     write_json(build.audit / REPORT, report.model_dump(mode="json"))
     return report
 
@@ -249,6 +273,31 @@ def combine(matches: Mapping[str, Tables]) -> dict[str, Tables]:
         ANY: {key: np.greater(count, 0) for key, count in votes.items()},
         MAJORITY: {key: np.greater(2 * count, len(matches)) for key, count in votes.items()},
     }
+
+
+def votes(flags: Mapping[str, np.ndarray]) -> tuple[int, ...]:
+    """Return how many candidates exactly 0, 1, 2 … recognisers flag; ``flags`` are bool (N,) by recogniser."""
+    count = np.stack(list(flags.values())).sum(axis=0)
+    return tuple(np.bincount(count, minlength=len(flags) + 1).tolist())
+
+
+def disagreements(flags: Mapping[str, np.ndarray]) -> tuple[Disagreement, ...]:
+    """Return for every two recognisers how many candidates both of them, or one only, flag."""
+    return tuple(
+        Disagreement(
+            first=first,
+            second=second,
+            both=int((flags[first] & flags[second]).sum()),
+            only_first=int((flags[first] & ~flags[second]).sum()),
+            only_second=int((flags[second] & ~flags[first]).sum()),
+        )
+        for first, second in combinations(flags, 2)
+    )
+
+
+def _repeats(candidates: ImageSet, rms: float) -> Repeats:
+    pairs = near_pairs(np.stack([thumbnail(face.image) for face in candidates.faces()]), rms)
+    return Repeats(rms=rms, pairs=len(pairs), images=len(np.unique(pairs)))
 
 
 def _patients(ends: Sequence[Tables], subjects: int) -> Leakage:

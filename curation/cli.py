@@ -68,10 +68,15 @@ def filter_(config_path: Path) -> None:
 @curate.command()
 @CONFIG
 def annotate(config_path: Path) -> None:
-    """Let the oracle annotate what was kept; a machine's reading, marked as that."""
-    from curation.annotate import run_annotate
+    """Take the physicians' answers, or let the oracle annotate what was kept, as annotate.by says."""
+    from curation.annotate import AnnotateConfig, run_annotate, take_answers
 
     build = Build.load(config_path)
+    if build.section("annotate", AnnotateConfig).by == "physicians":
+        for annotator, count in take_answers(build).items():
+            click.echo(f"{annotator}: {count} images")
+        click.echo(f"taken from {build.answers}: {build.annotations}")
+        return
     reading = run_annotate(build)
     for prompted, read in reading["read_by_prompted"].items():
         click.echo(f"{prompted} read as " + ", ".join(f"{code} {count}" for code, count in read.items()))

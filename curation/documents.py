@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from curation.annotations import TABLE, Annotation, read_table
+from curation.audit_page import PAGE, render_page
 from curation.card import render, size_category
 from curation.comparison import compare_records, count_table, records_of
 from curation.croissant import describe
@@ -53,11 +54,12 @@ def write_documents(folder: Path, head: Head, before: Release | None) -> tuple[t
     machine = any(one.by_machine for one in annotations)
     making = Making.load(folder)
     gone = read_tombstones(folder)
+    audit = AuditReport.model_validate(read_json(folder / REPORT))
     context = {
         **_contents(folder, records),
         **head._asdict(),
         **making.model_dump(),
-        **_audit(AuditReport.model_validate(read_json(folder / REPORT))),
+        **_audit(audit),
         "taxonomy": load_taxonomy(head.clinic),
         "machine_annotated": machine,
         "annotators": annotators,
@@ -68,6 +70,7 @@ def write_documents(folder: Path, head: Head, before: Release | None) -> tuple[t
     }
     atomic_write(folder / CARD, render("card.md.j2", context))
     atomic_write(folder / DATASHEET, render("datasheet.md.j2", context))
+    atomic_write(folder / PAGE, render_page(audit))
     atomic_write(folder / CHANGELOG, _changelog(folder, head, making, before, records, gone))
     write_json(folder / CROISSANT, describe(folder, head.name, head.version, making, context["seg"]))
     return annotators, machine

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from curation.annotations import TABLE, Annotation, Consensus, agree, read_annotations
+from curation.annotate import AnnotateConfig
+from curation.annotations import PROGRESS, TABLE, Annotation, Consensus, agree, read_annotations, read_progress
+from curation.documents import AGREEMENT
 from curation.filter import FILTER_REPORT, KEPT
 from curation.report import REPORT, AuditReport
 from mema.build import Build
@@ -49,6 +52,7 @@ def check_complete(build: Build, *, min_recognisers: int, min_annotators: int) -
     if candidates and kept:
         reasons += _filter_faults(build, candidates, kept, filtering)
     given = attempt(lambda: _annotations(build, candidates)) if candidates else None
+    reasons += attempt(lambda: _answer_faults(build)) or []
     if kept and given is not None:
         by_image: dict[str, list[Annotation]] = {record.image_id: [] for record in kept.records()}
         annotations = [one for one in given if one.image_id in by_image]
@@ -65,6 +69,27 @@ def check_complete(build: Build, *, min_recognisers: int, min_annotators: int) -
 
 def _annotations(build: Build, candidates: ImageSet) -> list[Annotation]:
     return read_annotations(build.annotations, load_taxonomy(build.clinic), candidates=candidates.digest)
+
+
+def _answer_faults(build: Build) -> list[str]:
+    faults = []
+    by_people = build.section("annotate", AnnotateConfig).by == "physicians"
+    pairs = [(build.annotations / name, build.answers / name) for name in (TABLE, PROGRESS, AGREEMENT)]
+    if by_people and build.annotations.is_dir() and any(_digest(taken) != _digest(given) for taken, given in pairs):
+        faults.append(f"{build.annotations} is not what lies in {build.answers}: run `mema curate annotate` again")
+    waiting = [one for one in read_progress(build.annotations) if one.answered < one.asked]
+    if waiting:
+        count = sum(one.asked - one.answered for one in waiting)
+        first = waiting[0]
+        faults.append(
+            f"{build.annotations / PROGRESS}: {count} answers are open, the first are those of {first.annotator} in"
+            f" round {first.round}, {first.answered} of {first.asked} given: run `mema annotate pull` when all are"
+        )
+    return faults
+
+
+def _digest(path: Path) -> str | None:
+    return sha256_file(path) if path.is_file() else None
 
 
 def _audit_faults(build: Build, candidates: ImageSet, audit: AuditReport, min_recognisers: int) -> list[str]:

@@ -43,17 +43,17 @@ def publish(build: Build, *, replace: bool = False) -> Path:
     return target
 
 
-def track(data: Path) -> None:
-    """Run ``dvc add`` on the folder ``data``; UserError when DVC is missing, or with what it says."""
+def track(folder: Path) -> None:
+    """Run ``dvc add`` on ``folder``; UserError when DVC is missing, or with what it says."""
     if find_spec("dvc") is None:
         raise UserError("DVC is not installed: pip install 'openmema[pipeline]'")
     done = subprocess.run(
-        [sys.executable, "-m", "dvc", "add", "--quiet", data.name],
-        cwd=data.resolve().parent,
+        [sys.executable, "-m", "dvc", "add", "--quiet", folder.name],
+        cwd=folder.resolve().parent,
         capture_output=True,
         text=True,
         check=False,
     )
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or ["no reason given"]
-        raise UserError(f"dvc add {data}: {lines[0].removeprefix('ERROR: ')}")
+        raise UserError(f"dvc add {folder}: {lines[0].removeprefix('ERROR: ')}")

@@ -89,8 +89,50 @@ class Planted(_Section):
     limit: dict[str, float | None]
 
 
+class GroupRate(_Section):
+    """What one recogniser's common threshold means within a group of people.
+
+    ``false_accepts`` is the share of ``pairs`` pairs of photos of different patients of the group that it takes for one
+    person; where they are too few for the rate, ``resolved`` is False. None when the group has so few patients that
+    not even their number is told. ``near`` is the share of the group's ``candidates`` that are near to any patient.
+    """
+
+    recogniser: str
+    far: float
+    attribute: str
+    group: str
+    patients: int | None
+    pairs: int | None
+    false_accepts: Rate | None
+    resolved: bool
+    candidates: int
+    near: Rate | None
+
+
+class Disagreement(_Section):
+    """How many candidates two recognisers flag as near to a patient: both, or one only."""
+
+    first: str
+    second: str
+    both: int
+    only_first: int
+    only_second: int
+
+
+class Repeats(_Section):
+    """Pairs of candidates whose thumbnails differ by less than ``rms`` grey levels, and how many images they touch."""
+
+    rms: float
+    pairs: int
+    images: int
+
+
 class AuditReport(_Section):
-    """The whole report; ``candidates`` is the digest of the image set that was audited."""
+    """The whole report; ``candidates`` is the digest of the image set that was audited.
+
+    ``flagged_by`` [k] is the number of candidates that exactly k recognisers flag. It, ``disagreements``, ``groups``
+    and ``repeats`` are empty in reports of earlier versions.
+    """
 
     schema_version: int = SCHEMA_VERSION
     candidates: str
@@ -100,6 +142,10 @@ class AuditReport(_Section):
     points: dict[str, list[Point]]
     planted: Planted
     faces_found: dict[str, float]
+    flagged_by: tuple[int, ...] = ()
+    disagreements: tuple[Disagreement, ...] = ()
+    groups: tuple[GroupRate, ...] = ()
+    repeats: Repeats | None = None
 
     @classmethod
     def load(cls, folder: Path) -> AuditReport:

@@ -128,14 +128,25 @@ def kept_images(build: Build, rows: Sequence[PlanRow]) -> set[str]:
 
 
 def declined_images(build: Build, candidates: str | None) -> set[str]:
-    """Return the images that more than half of their annotators declined.
+    """Return the images that more than half of the annotators of their last round declined.
 
     Empty without annotations of the image set whose digest is ``candidates``: those of another set name other images.
+    UserError when the table lacks a column.
     """
     table, source = (build.annotations / name for name in ("annotations.csv", "source.json"))
     if not (table.is_file() and source.is_file()) or read_json(source).get("candidates") != candidates:
         return set()
     with table.open(encoding="utf-8", newline="") as file:
-        votes = [(row["image_id"], row["accept"] == "0") for row in csv.DictReader(file)]
-    asked, against = Counter(image for image, _ in votes), Counter(image for image, declined in votes if declined)
+        try:
+            votes = [(row["image_id"], int(row["round"]), row["accept"] == "0") for row in csv.DictReader(file)]
+        except KeyError as missing:
+            raise UserError(f"{table}: no column {missing}") from None
+        except (TypeError, ValueError):
+            raise UserError(f"{table}: round: not a whole number") from None
+    # A later round was held to settle the ones before.
+    last: dict[str, int] = {}
+    for image, number, _ in votes:
+        last[image] = max(number, last.get(image, 0))
+    final = [(image, declined) for image, number, declined in votes if number == last[image]]
+    asked, against = Counter(image for image, _ in final), Counter(image for image, declined in final if declined)
     return {image for image, count in against.items() if 2 * count > asked[image]}

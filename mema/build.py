@@ -1,7 +1,7 @@
 """Build: one YAML in ``configs/`` and the places where the stages of that dataset build read and write.
 
 Private places hold patients (photos, the cohort, the audit's nearest-patient table) and are never versioned or
-published; everything below ``runs`` and ``data`` is public.
+published; everything below ``runs``, ``data`` and ``answers`` is public.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class _Paths(Config):
     private: Path
     runs: Path
     data: Path = Path("data")
+    answers: Path = Path("answers")
 
 
 class _Head(Config):
@@ -51,7 +52,10 @@ class _Head(Config):
 
 
 class Build:
-    """One dataset build: ``name``, ``clinic`` (a taxonomy), image ``size`` in pixels, ``seed``, sections, paths."""
+    """One dataset build: ``name``, ``clinic`` (a taxonomy), image ``size`` in pixels, ``seed``, sections, paths.
+
+    ``answers`` holds what physicians said, in the form of ``annotations``: a source, which no stage writes.
+    """
 
     def __init__(self, path: Path, head: _Head, sections: dict[str, Any]) -> None:
         self.config_path = path
@@ -64,6 +68,7 @@ class Build:
         self.private = Path(os.environ.get("MEMA_PRIVATE", ".")) / head.paths.private
         self.runs = head.paths.runs
         self.data = head.paths.data
+        self.answers = head.paths.answers / head.name
 
     @classmethod
     def load(cls, path: Path | str) -> Build:
@@ -148,7 +153,7 @@ class Build:
 
     @property
     def annotations(self) -> Path:
-        """``annotations.csv``: one row per image and annotator."""
+        """``annotations.csv``, the oracle's or taken from ``answers``: one row per image and annotator."""
         return self.runs / "annotations"
 
     @property

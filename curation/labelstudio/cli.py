@@ -62,14 +62,24 @@ def push(config_path: Path, masks: Path | None, disputes: bool, recreate: bool) 
 @annotate.command()
 @CONFIG
 def pull(config_path: Path) -> None:
-    """Fetch the answers, everyone's apart, into the build's annotations."""
+    """Fetch the answers, everyone's apart, into a folder that DVC versions and no stage writes."""
+    from curation.annotate import AnnotateConfig
     from curation.labelstudio.pull import pull as pull_
+    from curation.publish import track
+    from mema.errors import UserError
 
     build = Build.load(config_path)
     pulled = pull_(build, say=click.echo)
     for (number, annotator), (answered, asked) in pulled.progress.items():
         click.echo(f"round {number}, {annotator}: {answered} of {asked} answered")
-    click.echo(f"annotations: {build.annotations}")
+    try:
+        track(build.answers)
+    except UserError as error:
+        # The answers are there and whole: what is missing is their version.
+        click.echo(f"not versioned: {error}", err=True)
+    click.echo(f"answers: {build.answers}")
+    if build.section("annotate", AnnotateConfig).by != "physicians":
+        click.echo(f"{config_path} releases the oracle's reading; these answers with annotate: {{by: physicians}}")
 
 
 @annotate.command()
@@ -80,5 +90,5 @@ def agreement(config_path: Path) -> None:
 
     build = Build.load(config_path)
     report = run_agreement(build)
-    click.echo((build.annotations / TABLES).read_text(encoding="utf-8"), nl=False)
-    click.echo(f"\n{report['disputed']} disputed; written: {build.annotations}")
+    click.echo((build.answers / TABLES).read_text(encoding="utf-8"), nl=False)
+    click.echo(f"\n{report['disputed']} disputed; written: {build.answers}")

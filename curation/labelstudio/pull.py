@@ -1,7 +1,7 @@
 """Pull: annotators' answers become ``annotations.csv`` and masks, everyone's apart.
 
-First every project's export is fetched to ``exports/``, whole or not at all, and never thrown away; then the annotation
-folder is made anew from all of them and put in the place of the last. So a pull that was killed costs nothing, and the
+First every project's export is fetched to ``exports/``, whole or not at all, and never thrown away; then the folder of
+answers is made anew from all of them and put in the place of the last. So a pull that was killed costs nothing, and the
 answers of a project that is deleted later stay.
 """
 
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import httpx
 
-from curation.annotations import REPEATS, Annotation, write_annotations, write_mask
+from curation.annotations import REPEATS, Annotation, Progress, write_annotations, write_mask, write_progress
 from curation.labelstudio.access import Access, accounts, connect, explained, find_access
 from curation.labelstudio.answers import Problem, answers_of, read_answer
 from curation.labelstudio.config import LabelStudioConfig
@@ -28,7 +28,6 @@ from mema.taxonomy import Taxonomy, load_taxonomy
 EXPORTS = "exports"
 ACCOUNTS = "accounts.json"
 NOTES_FILE = "notes.json"
-PROGRESS = "progress.json"
 MAX_EXPORT_BYTES = 8 * 2**30
 
 
@@ -40,7 +39,7 @@ class Pulled(NamedTuple):
 
 
 def pull(build: Build, *, say: Callable[[str], Any] = print) -> Pulled:
-    """Fetch all answers and write ``Build.annotations``; UserError when the server cannot be asked.
+    """Fetch all answers and write ``Build.answers``; UserError when the server cannot be asked.
 
     An answer that cannot be read is left out and named. Answers of a round that settles disputes count when everyone
     who was asked has given theirs.
@@ -70,12 +69,12 @@ def export_path(build: Build, plan: Round, annotator: str, project: int) -> Path
 
 
 def assemble(build: Build, rounds: list[Round], *, say: Callable[[str], Any] = print) -> Pulled:
-    """Make ``Build.annotations`` from the exports that were fetched; the same exports give the same bytes."""
+    """Make ``Build.answers`` from the exports that were fetched; the same exports give the same bytes."""
     from curation.release import swap
 
     taxonomy = load_taxonomy(build.clinic)
     users = read_json(build.label_studio / ACCOUNTS)
-    staging = build.annotations.with_name(f".{build.annotations.name}.building")
+    staging = build.answers.with_name(f".{build.answers.name}.building")
     if staging.exists():
         shutil.rmtree(staging)
     first: list[Annotation] = []
@@ -115,13 +114,16 @@ def assemble(build: Build, rounds: list[Round], *, say: Callable[[str], Any] = p
         for (number, annotator, shown), text in notes.items()
         if text
     ]
-    write_json(staging / NOTES_FILE, remarks)
-    asked = [
-        {"round": number, "annotator": annotator, "answered": answered, "asked": asked}
-        for (number, annotator), (answered, asked) in progress.items()
-    ]
-    write_json(staging / PROGRESS, asked)
-    swap(staging, build.annotations)
+    # Free text may name somebody, and answers are versioned and pushed.
+    write_json(build.label_studio / NOTES_FILE, remarks)
+    write_progress(
+        staging,
+        [
+            Progress(round=number, annotator=annotator, answered=answered, asked=asked)
+            for (number, annotator), (answered, asked) in progress.items()
+        ],
+    )
+    swap(staging, build.answers)
     for line in problems:
         say(line)
     return Pulled(progress, problems)

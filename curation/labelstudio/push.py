@@ -105,7 +105,7 @@ def _settling_round(build: Build, config: LabelStudioConfig, kept: ImageSet, tax
     rounds = load_rounds(build.label_studio)
     if not rounds:
         raise UserError(f"{build.label_studio} holds no round: run `mema annotate push` first")
-    given = read_annotations(build.annotations, taxonomy, candidates=rounds[0].candidates)
+    given = read_annotations(build.answers, taxonomy, candidates=rounds[0].candidates, command="mema annotate pull")
     last = rounds[-1]
     pending = set(_unanswered(last, given)) if last.number else set()
     present = {record.image_id for record in kept.records()}
@@ -113,7 +113,7 @@ def _settling_round(build: Build, config: LabelStudioConfig, kept: ImageSet, tax
     if not open_:
         if pending:
             return last
-        raise UserError(f"{build.annotations}: the annotators are divided on no image")
+        raise UserError(f"{build.answers}: the annotators are divided on no image")
     people = config.adjudicators or config.annotators
     return _plan(last.number + 1, config, kept, tuple(open_), people, len(people), repeated=0.0)
 

@@ -54,7 +54,7 @@ def make_build(folder: Path, name: str, count: int, **settings) -> Build:
         "name": name,
         "clinic": "eye_clinic",
         "size": 64,
-        "paths": {"private": f"{folder}/private", "runs": f"{folder}/runs"},
+        "paths": {name: f"{folder}/{name}" for name in ("private", "runs", "answers")},
         "label_studio": settings,
     }
     (folder / "build.yaml").write_text(yaml.safe_dump(values))

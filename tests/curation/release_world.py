@@ -52,7 +52,10 @@ def configure(folder: Path, version: str, **release) -> Build:
         "name": "small",
         "clinic": "eye_clinic",
         "size": SIDE,
-        "paths": {"private": f"{folder}/CANARY-private", "runs": f"{folder}/runs", "data": f"{folder}/data"},
+        "paths": {
+            "private": f"{folder}/CANARY-private",
+            **{name: f"{folder}/{name}" for name in ("runs", "data", "answers")},
+        },
         "release": {
             "version": version,
             "phantom": True,

@@ -192,17 +192,17 @@ def test_tables_and_picture_show_it(report):
 
 @pytest.fixture
 def build(tmp_path):
-    paths = {"private": f"{tmp_path}/private", "runs": f"{tmp_path}/runs"}
+    paths = {"private": f"{tmp_path}/private", "runs": f"{tmp_path}/runs", "answers": f"{tmp_path}/answers"}
     (tmp_path / "build.yaml").write_text(yaml.safe_dump({"name": "two", "clinic": "eye_clinic", "paths": paths}))
     return Build.load(tmp_path / "build.yaml")
 
 
 def test_the_command_writes_report_tables_picture_and_disputes(build):
     given = [said(1, "a"), said(1, "b", "scc"), said(2, "a"), said(2, "b")]
-    write_annotations(build.annotations, given, candidates="c")
-    write_annotations(build.annotations / REPEATS, [said(2, "a")], candidates="c")
+    write_annotations(build.answers, given, candidates="c")
+    write_annotations(build.answers / REPEATS, [said(2, "a")], candidates="c")
     report = run_agreement(build)
-    folder = build.annotations
+    folder = build.answers
     assert json.loads((folder / REPORT).read_text()) == json.loads(json.dumps(report))
     assert report["self"][0]["same_reading"] == 1
     assert (folder / TABLES).read_text().startswith("# Agreement")
@@ -214,6 +214,6 @@ def test_the_command_writes_report_tables_picture_and_disputes(build):
 def test_without_annotations_the_next_step_is_named(build):
     with pytest.raises(UserError, match="run `mema annotate pull` first"):
         run_agreement(build)
-    write_annotations(build.annotations, [], candidates="c")
+    write_annotations(build.answers, [], candidates="c")
     with pytest.raises(UserError, match="nothing is annotated yet"):
         run_agreement(build)

@@ -16,7 +16,7 @@ import pytest
 from huggingface_hub import DatasetCard
 from release_world import PATIENT, annotate, configure, curate, face, faces, mask_of, read, write_nearest
 
-from curation.annotations import read_annotations
+from curation.annotations import PROGRESS, Progress, read_annotations, write_progress
 from curation.comparison import compare_releases, records_of
 from curation.gate import check_complete
 from curation.making import read_ledger, read_tombstones
@@ -277,6 +277,22 @@ def test_every_reason_is_said_at_once(copied):
         "divided on 1 images, the first is virtual-0001",
     ):
         assert part in message
+
+
+def test_refused_while_answers_are_open(copied):
+    done = Progress(round=0, annotator="dr-a", answered=48, asked=48)
+    write_progress(copied.annotations, [done])
+    check_complete(copied, min_recognisers=1, min_annotators=1)
+    half = Progress(round=0, annotator="dr-b", answered=40, asked=48)
+    later = Progress(round=1, annotator="dr-c", answered=0, asked=3)
+    write_progress(copied.annotations, [done, half, later])
+    with pytest.raises(UserError, match=r"11 answers are open, .* dr-b in round 0, 40 of 48 given: run `mema annotate"):
+        check_complete(copied, min_recognisers=1, min_annotators=1)
+    with pytest.raises(UserError, match=r"for 2 reasons: .* a release needs 3.*\(2\).* 11 answers are open"):
+        check_complete(copied, min_recognisers=3, min_annotators=1)
+    (copied.annotations / PROGRESS).write_text('[{"round": 0, "annotator": "dr-a", "answered": "many", "asked": 4}]')
+    with pytest.raises(UserError, match=r"progress\.json: 0: answered: Input should be a valid integer"):
+        check_complete(copied, min_recognisers=1, min_annotators=1)
 
 
 def test_without_audit_and_annotations_both_are_said_by_the_command(copied):

@@ -13,7 +13,7 @@ from generation.finetune import FinetuneConfig
 from generation.plan import PlanConfig, make_plan, plan, read_plan, report, targets_of, write_plan
 from generation.quotas import distances, joint_distance
 from generation.sample import SampleConfig, embed_donors, sample_plan, sample_rows
-from generation.top_up import kept_images, plan_top_up, top_up
+from generation.top_up import declined_images, kept_images, plan_top_up, top_up
 from mema.build import Build
 from mema.cli import cli
 from mema.diffusion.checkpoint import Generator, load_pipeline
@@ -217,19 +217,53 @@ def test_the_filter_must_have_judged_this_plan(sampled):
         plan_top_up(sampled)
 
 
+def write_votes(build, votes) -> None:
+    """Write image, annotator, accept and round of each vote as annotators hand them over."""
+    lines = ["image_id,annotator,accept,disease,severity,reason,lead_time_s,round,mask"]
+    lines += [f"{image},{who},{accept},,,,,{number}," for image, who, accept, number in votes]
+    build.annotations.mkdir(parents=True, exist_ok=True)
+    (build.annotations / "annotations.csv").write_text("\n".join(lines) + "\n")
+
+
 def test_what_annotators_decline_is_not_kept(sampled):
     split(sampled, lambda n: n % 4)
     rows = read_plan(sampled.plan)
     kept = sorted(kept_images(sampled, rows))
-    lines = ["image_id,annotator,accept,disease,severity,reason,lead_time_s"]
-    lines += [f"{kept[0]},{who},{accept},,,," for who, accept in (("a", 0), ("b", 0), ("c", 1))]
-    lines += [f"{kept[1]},{who},{accept},,,," for who, accept in (("a", 0), ("b", 1))]
-    sampled.annotations.mkdir()
-    (sampled.annotations / "annotations.csv").write_text("\n".join(lines) + "\n")
+    write_votes(
+        sampled,
+        [(kept[0], who, accept, 0) for who, accept in (("a", 0), ("b", 0), ("c", 1))]
+        + [(kept[1], who, accept, 0) for who, accept in (("a", 0), ("b", 1))],
+    )
     write_json(sampled.annotations / "source.json", {"candidates": ImageSet.open(sampled.candidates).digest})
     assert kept_images(sampled, rows) == set(kept[1:])
     write_json(sampled.annotations / "source.json", {"candidates": "others"})
     assert kept_images(sampled, rows) == set(kept)
+
+
+def test_what_the_last_round_says_of_an_image_counts(sampled):
+    split(sampled, lambda n: n % 4)
+    kept = sorted(kept_images(sampled, read_plan(sampled.plan)))
+    digest = ImageSet.open(sampled.candidates).digest
+    write_json(sampled.annotations / "source.json", {"candidates": digest})
+    first = [(kept[0], "a", 0, 0), (kept[0], "b", 0, 0), (kept[0], "c", 1, 0)]
+    first += [(kept[1], "a", 1, 0), (kept[1], "b", 0, 0), (kept[1], "c", 1, 0), (kept[2], "a", 0, 0)]
+    write_votes(sampled, first)
+    assert declined_images(sampled, digest) == {kept[0], kept[2]}
+    # Of all rounds' votes two of four declined either image: only the last round tells them apart.
+    write_votes(sampled, [(kept[1], "senior", 0, 1), *first, (kept[0], "senior", 1, 1)])
+    assert declined_images(sampled, digest) == {kept[1], kept[2]}
+    write_votes(sampled, [*first, (kept[0], "senior", 1, 2), (kept[0], "senior", 0, 10)])
+    assert declined_images(sampled, digest) == {kept[0], kept[2]}
+
+
+def test_a_table_without_rounds_is_named(sampled):
+    write_json(sampled.annotations / "source.json", {"candidates": "c"})
+    (sampled.annotations / "annotations.csv").write_text("image_id,annotator,accept\nimage-00000,a,0\n")
+    with pytest.raises(UserError, match=r"annotations\.csv: no column 'round'"):
+        declined_images(sampled, "c")
+    write_votes(sampled, [("image-00000", "a", 0, "first")])
+    with pytest.raises(UserError, match=r"annotations\.csv: round: not a whole number"):
+        declined_images(sampled, "c")
 
 
 def run(*arguments: str) -> str:

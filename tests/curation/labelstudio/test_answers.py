@@ -136,7 +136,7 @@ def build(tmp_path):
     values = {
         "name": "hostile",
         "clinic": "eye_clinic",
-        "paths": {"private": f"{tmp_path}/private", "runs": f"{tmp_path}/runs"},
+        "paths": {name: f"{tmp_path}/{name}" for name in ("private", "runs", "answers")},
     }
     (tmp_path / "build.yaml").write_text(yaml.safe_dump(values))
     made = Build.load(tmp_path / "build.yaml")
@@ -162,7 +162,7 @@ def hand_in(build, annotator, tasks, project=1):
 
 
 def table(build, folder=""):
-    return read_annotations(build.annotations / folder, CLINIC, candidates="c")
+    return read_annotations(build.answers / folder, CLINIC, candidates="c")
 
 
 def test_what_is_wrong_is_named_and_the_rest_is_kept(build):
@@ -188,7 +188,7 @@ def test_what_is_wrong_is_named_and_the_rest_is_kept(build):
     assert set(given) == {("dr-a", "image-1"), ("dr-a", "image-3"), ("dr-b", "image-1")}
     assert given["dr-b", "image-1"].accept, "the last answer counts"
     assert given["dr-a", "image-3"].reason == "no-face"
-    assert np.array_equal(read_mask(build.annotations, given["dr-a", "image-1"]), MASK)
+    assert np.array_equal(read_mask(build.answers, given["dr-a", "image-1"]), MASK)
     assert pulled.progress == {(0, "dr-a"): (2, 5), (0, "dr-b"): (1, 5)}
     assert lines == pulled.problems
     for number, text in enumerate(
@@ -197,7 +197,7 @@ def test_what_is_wrong_is_named_and_the_rest_is_kept(build):
     ):  # fmt: skip
         assert text in lines[number]
     assert len(lines) == 6
-    stored = json.loads((build.annotations / NOTES_FILE).read_text())
+    stored = json.loads((build.label_studio / NOTES_FILE).read_text())
     assert [one["notes"] for one in stored] == ["<script>alert('x')</script>[31m"]
 
 
@@ -210,14 +210,14 @@ def test_what_is_shown_again_is_kept_apart(build):
     assert [one.disease for one in table(build)] == ["bcc"]
     (repeat,) = table(build, REPEATS)
     assert repeat.disease == "scc"
-    assert np.array_equal(read_mask(build.annotations / REPEATS, repeat), MASK)
+    assert np.array_equal(read_mask(build.answers / REPEATS, repeat), MASK)
 
 
 def test_the_same_exports_give_the_same_bytes_and_a_broken_one_changes_nothing(build):
     hand_in(build, "dr-a", [task("dr-a", 1, [*ACCEPTED, region()])])
 
     def content():
-        return {path: path.read_bytes() for path in build.annotations.rglob("*") if path.is_file()}
+        return {path: path.read_bytes() for path in build.answers.rglob("*") if path.is_file()}
 
     assemble(build, [PLAN], say=lambda line: None)
     before = content()

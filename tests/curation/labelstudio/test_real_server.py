@@ -158,7 +158,7 @@ def pulled(live, pushed):
             kill_after(live, breaking, pull, "_fetch", 1)
             with pytest.raises(UserError, match="the server does not answer"):
                 pull.pull(build, say=quiet)
-        assert not build.annotations.exists()
+        assert not build.answers.exists()
         live.start()
         return build, plan, pull.pull(build, say=quiet)
 
@@ -206,7 +206,7 @@ def test_pull_brings_back_what_was_said_everyones_apart(pulled):
     build, plan, (progress, problems) = pulled
     assert problems == []
     assert progress == {(0, name): (TASKS, TASKS) for name in PEOPLE}
-    for folder, again in ((build.annotations, False), (build.annotations / REPEATS, True)):
+    for folder, again in ((build.answers, False), (build.answers / REPEATS, True)):
         given = read_annotations(folder, CLINIC, candidates="c0ffee")
         assert len(given) == sum(shown.again == again for name in PEOPLE for shown in plan.queue(name))
         for one in given:
@@ -261,7 +261,7 @@ def test_agreement_is_that_of_the_opinions(pulled):
         "annotator-3": 1.0,
     }
     assert report["disputed"] == len(DIVIDED)
-    lines = (build.annotations / DISPUTES).read_text().splitlines()
+    lines = (build.answers / DISPUTES).read_text().splitlines()
     assert {line.split(",")[0] for line in lines[1:]} == DIVIDED
 
 
@@ -273,7 +273,7 @@ def test_disputes_are_pushed_on_their_own_and_settled(live, pulled):
     assert count_tasks(live)["campaign, disputes 1: senior"] == len(DIVIDED)
     answer_all(live, plan, "senior", lambda *_: [choice("decision", "accept"), choice("disease", "tao")])
     pull.pull(build, say=quiet)
-    given = read_annotations(build.annotations, CLINIC, candidates="c0ffee")
+    given = read_annotations(build.answers, CLINIC, candidates="c0ffee")
     assert disputes(given) == []
     settled = agree([one for one in given if one.image_id == "virtual-0000"])
     assert (settled.disease, settled.annotators) == ("tao", ("senior",))
@@ -306,23 +306,23 @@ def test_proposals_hostile_answers_and_a_deleted_project(live, tmp_path):
     assert any("the mask is not of 56 x 40 pixels" in line for line in lines)
     assert any("notes hold markup" in line for line in lines)
     assert any("neither accepted nor rejected" in line for line in lines)
-    given = {one.image_id: one for one in read_annotations(build.annotations, CLINIC, candidates="c0ffee")}
+    given = {one.image_id: one for one in read_annotations(build.answers, CLINIC, candidates="c0ffee")}
     assert set(given) == {"virtual-0001", "virtual-0002"}
-    assert np.array_equal(read_mask(build.annotations, given["virtual-0002"]), proposal)
+    assert np.array_equal(read_mask(build.answers, given["virtual-0002"]), proposal)
 
     live.admin.delete(f"/api/projects/{project}/").raise_for_status()
-    table = (build.annotations / TABLE).read_bytes()
+    table = (build.answers / TABLE).read_bytes()
     lines = []
     pull.pull(build, say=lines.append)
     assert f"project {project} was deleted" in lines[0]
     assert "what was pulled before is kept" in lines[0]
-    assert (build.annotations / TABLE).read_bytes() == table
+    assert (build.answers / TABLE).read_bytes() == table
     with pytest.raises(UserError, match=f"project {project} of annotator-1 was deleted .*--recreate"):
         push.push(build, say=quiet)
     plan = push.push(build, recreate=True, say=quiet)
     assert len(tasks_of(live, plan.projects["annotator-1"])) == 4
     pull.pull(build, say=quiet)
-    assert (build.annotations / TABLE).read_bytes() == table
+    assert (build.answers / TABLE).read_bytes() == table
 
 
 def test_a_server_of_someone_else_gets_the_images_uploaded(live, tmp_path, monkeypatch):
@@ -378,4 +378,4 @@ def test_the_commands_say_what_they_did(pulled):
     done = run_command(build, "agreement")
     assert done.returncode == 0, done.stderr
     assert "## Two by two (Cohen)" in done.stdout
-    assert json.loads((build.annotations / "agreement.json").read_text())["images"] == COUNT
+    assert json.loads((build.answers / "agreement.json").read_text())["images"] == COUNT
