@@ -197,4 +197,4 @@ def normalised(attack: Rate, control: Rate) -> Rate | None:
     value = (attack.value - control.value) * by_attack
     down = np.hypot(by_attack * (attack.value - attack.low), by_control * (control.high - control.value))
     up = np.hypot(by_attack * (attack.high - attack.value), by_control * (control.value - control.low))
-    return Rate(value=value, low=max(-1.0, value - float(down)), high=min(1.0, value + float(up)))
+    return Rate(value=value, low=value - float(down), high=min(1.0, value + float(up)))
