@@ -5,13 +5,11 @@ It is made of the public report alone, so it can say nothing that ``audit.json``
 
 from __future__ import annotations
 
-import base64
-from hashlib import sha256
-
 from curation.card import TEMPLATES, percent
 from curation.groups import LEAST_PATIENTS
 from curation.planted import COPY, HANDLED, NOBODY, OTHER_PHOTO
 from curation.report import ANY, MAJORITY, AuditReport
+from mema.pages import content_policy, environment, style_of
 
 PAGE = "audit.html"
 
@@ -26,21 +24,13 @@ COMBINATIONS = {ANY: "at least one of them", MAJORITY: "more than half, the same
 
 def render_page(report: AuditReport) -> str:
     """Return the page; the same report gives the same text."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    style = (TEMPLATES / "audit.css").read_text(encoding="utf-8")
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=True,
-    )
-    environment.filters.update(percent=unbroken_percent, one_in=one_in, fine=fine_percent)
-    return environment.get_template("audit.html.j2").render(
-        policy=_policy(style),
+    style = style_of(TEMPLATES / "audit.css")
+    templates = environment(TEMPLATES, html=True)
+    templates.filters.update(percent=unbroken_percent, one_in=one_in, fine=fine_percent)
+    return templates.get_template("audit.html.j2").render(
+        policy=content_policy(style),
         style=Markup(style),
         audit=report,
         fars=[point.far for point in report.points[report.recognisers[0]]],
@@ -147,9 +137,3 @@ def _blend(name: str) -> str:
         return f"a blend: {float(share):.0%} of a patient's photo, the rest a stranger's" if word == "blend" else name
     except ValueError:
         return name
-
-
-def _policy(style: str) -> str:
-    """Return a content security policy that allows this very style, and nothing else."""
-    digest = base64.b64encode(sha256(style.encode()).digest()).decode()
-    return f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mema.faces.leakage import Rate
+from mema.pages import environment
 
 TEMPLATES = Path(__file__).parent / "templates"
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -14,18 +15,9 @@ SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_
 
 def render(template: str, context: Mapping[str, Any]) -> str:
     """Return a document's Markdown; a name that ``context`` lacks is an error."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # Markdown, not HTML
-    )
-    environment.filters.update(percent=percent, rate=rate_text)
-    return environment.get_template(template).render(context)
+    templates = environment(TEMPLATES, html=False)
+    templates.filters.update(percent=percent, rate=rate_text)
+    return templates.get_template(template).render(context)
 
 
 def size_category(total: int) -> str:

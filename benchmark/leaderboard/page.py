@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Sequence
-from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from benchmark.leaderboard.examples import Examples
@@ -16,6 +13,7 @@ from benchmark.leaderboard.plot import Value, make_plot
 from benchmark.leaderboard.submissions import check_numbers
 from benchmark.metrics import METRICS, Definition
 from benchmark.statistics import Standing, check_comparable, standings
+from mema.pages import content_policy, environment, style_of
 from mema.result import Interval, Result
 
 FOLDER = Path(__file__).parent
@@ -58,16 +56,10 @@ def render_page(
     order = standings(results, RANKED_BY, draws=draws, seed=seed)
     by_name = {result.method.name: result for result in results}
     ranked = [by_name[standing.method] for standing in order]
-    style, script = (FOLDER / "page.css").read_text(), (FOLDER / "page.js").read_text()
-    environment = Environment(
-        loader=FileSystemLoader(FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html").render(
-        policy=_policy(style, script),
+    style, script = style_of(FOLDER / "page.css"), (FOLDER / "page.js").read_text(encoding="utf-8")
+    template = environment(FOLDER, html=True).get_template("page.html")
+    return template.render(
+        policy=content_policy(style, script),
         style=Markup(style),
         script=Markup(script),
         first=ranked[0],
@@ -144,20 +136,3 @@ def _diseases(results: Sequence[Result]) -> list[str]:
 def _recognisers(result: Result) -> list[str]:
     prefix = "identification."
     return [metric.name.removeprefix(prefix) for metric in result.metrics if metric.name.startswith(prefix)]
-
-
-def _policy(style: str, script: str) -> str:
-    """Return a content security policy that allows this very style and script, embedded pictures, nothing else."""
-
-    def source(text: str) -> str:
-        return f"'sha256-{base64.b64encode(sha256(text.encode()).digest()).decode()}'"
-
-    rules: dict[str, Any] = {
-        "default-src": "'none'",
-        "style-src": source(style),
-        "script-src": source(script),
-        "img-src": "data:",
-        "base-uri": "'none'",
-        "form-action": "'none'",
-    }
-    return "; ".join(f"{name} {value}" for name, value in rules.items())
