@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from statistics import fmean, median
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from curation.annotations import REPEATS, TABLE, Annotation, agree, disputes, re
 from mema.build import Build
 from mema.errors import UserError
 from mema.files import atomic_write, read_json, write_json
+from mema.records import Severity
 from mema.statistics import wilson
 from mema.taxonomy import Taxonomy, load_taxonomy
 
@@ -171,7 +172,7 @@ def _compare(
         "kappa_accept": cohen([a.accept for a, _ in both], [b.accept for _, b in both]),
         "kappa_reading": cohen(first, second),
         "graded": len(graded),
-        "kappa_severity": cohen([a for a, _ in graded], [b for _, b in graded], ordered=("slight", "mid", "heavy")),
+        "kappa_severity": cohen([a for a, _ in graded], [b for _, b in graded], ordered=get_args(Severity)),
         "masks": _masks(both, folders),
     }
     if taxonomy:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -25,7 +24,7 @@ from mema.config import Config
 from mema.engine import map_batches
 from mema.errors import UserError
 from mema.faces.leakage import rate
-from mema.files import sha256_file, write_json
+from mema.files import empty_beside, replace_folder, sha256_file, write_json
 from mema.imageset import ImageSet
 from mema.taxonomy import load_taxonomy
 from mema.weights import locate
@@ -49,16 +48,14 @@ def take_answers(build: Build) -> dict[str, int]:
 
     UserError when nothing was pulled, nobody has answered, or the answers are of other candidates.
     """
-    from curation.release import swap
-
     candidates = ImageSet.open(build.filtered / KEPT).config["candidates"]
     taxonomy = load_taxonomy(build.clinic)
     given = read_annotations(build.answers, taxonomy, candidates=candidates, command="mema annotate pull")
     if not given:
         raise UserError(f"{build.answers / TABLE}: nobody has answered yet: run `mema annotate pull` when somebody has")
-    staging = _staging(build)
+    staging = empty_beside(build.annotations)
     shutil.copytree(build.answers, staging)
-    swap(staging, build.annotations)
+    replace_folder(staging, build.annotations)
     return dict(Counter(one.annotator for one in given if one.round == 0))
 
 
@@ -68,7 +65,6 @@ def run_annotate(build: Build) -> dict[str, Any]:
     ``reading.json`` holds aggregates: accepted and rejected, how often the reading is the prompt's disease, and the
     table prompted x read of the accepted. UserError when the weights are missing or know other diseases.
     """
-    from curation.release import swap
     from mema.classifier import load, predict
 
     config = build.section("annotate", AnnotateConfig)
@@ -91,7 +87,7 @@ def run_annotate(build: Build) -> dict[str, Any]:
         _annotation(record.image_id, annotator, row, model.classes, config.confidence)
         for record, row in zip(records, np.concatenate(parts) if parts else [], strict=True)
     ]
-    staging = _staging(build)
+    staging = empty_beside(build.annotations)
     write_annotations(staging, annotations, candidates=kept.config["candidates"])
     pairs = [(r.disease or "", a.disease or "") for r, a in zip(records, annotations, strict=True) if a.accept]
     table = Counter(pairs)
@@ -107,16 +103,8 @@ def run_annotate(build: Build) -> dict[str, Any]:
         },
     }
     write_json(staging / READING, reading)
-    swap(staging, build.annotations)
+    replace_folder(staging, build.annotations)
     return reading
-
-
-def _staging(build: Build) -> Path:
-    """Return where the annotations are made; nothing is there."""
-    folder = build.annotations.with_name(f".{build.annotations.name}.building")
-    if folder.exists():
-        shutil.rmtree(folder)
-    return folder
 
 
 def _annotation(

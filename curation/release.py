@@ -28,7 +28,7 @@ from curation.splits import assign_splits
 from mema.build import Build
 from mema.config import Config
 from mema.errors import UserError
-from mema.files import atomic_write, sha256_json
+from mema.files import atomic_write, replace_folder, sha256_json
 from mema.imageset import Face, ImageSet, write_imageset
 from mema.records import FaceRecord, Split
 from mema.release import SEGMENTATION, SPLITS, Release
@@ -184,16 +184,8 @@ def finish(staging: Path, folder: Path, head: Head, before: Release | None, gone
         annotators=annotators,
         previous=before,
     )
-    swap(staging, folder)
+    replace_folder(staging, folder)
     return Release.open(folder)
-
-
-def swap(staging: Path, folder: Path) -> None:
-    """Put the finished ``staging`` in the place of ``folder``."""
-    if folder.exists():
-        shutil.rmtree(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staging.rename(folder)
 
 
 def _annotated(record: FaceRecord, consensus: Consensus) -> FaceRecord:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -30,6 +31,22 @@ def atomic_write(path: Path | str, content: bytes | str) -> Path:
         Path(temporary).unlink(missing_ok=True)
         raise
     return path
+
+
+def empty_beside(folder: Path) -> Path:
+    """Return the folder in which the next content of ``folder`` is made; what an interrupted run left is removed."""
+    staging = folder.with_name(f".{folder.name}.building")
+    if staging.exists():
+        shutil.rmtree(staging)
+    return staging
+
+
+def replace_folder(staging: Path, folder: Path) -> None:
+    """Put the finished ``staging`` in the place of ``folder``."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staging.rename(folder)
 
 
 def write_json(path: Path | str, value: Any) -> Path:

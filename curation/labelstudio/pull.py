@@ -7,7 +7,6 @@ answers of a project that is deleted later stay.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +21,7 @@ from curation.labelstudio.rounds import Round, Shown, load_rounds
 from curation.labelstudio.server import home
 from mema.build import Build
 from mema.errors import UserError
-from mema.files import read_json, write_json
+from mema.files import empty_beside, read_json, replace_folder, write_json
 from mema.taxonomy import Taxonomy, load_taxonomy
 
 EXPORTS = "exports"
@@ -70,13 +69,9 @@ def export_path(build: Build, plan: Round, annotator: str, project: int) -> Path
 
 def assemble(build: Build, rounds: list[Round], *, say: Callable[[str], Any] = print) -> Pulled:
     """Make ``Build.answers`` from the exports that were fetched; the same exports give the same bytes."""
-    from curation.release import swap
-
     taxonomy = load_taxonomy(build.clinic)
     users = read_json(build.label_studio / ACCOUNTS)
-    staging = build.answers.with_name(f".{build.answers.name}.building")
-    if staging.exists():
-        shutil.rmtree(staging)
+    staging = empty_beside(build.answers)
     first: list[Annotation] = []
     again: list[Annotation] = []
     notes: dict[tuple[int, str, Shown], str] = {}
@@ -123,7 +118,7 @@ def assemble(build: Build, rounds: list[Round], *, say: Callable[[str], Any] = p
             for (number, annotator), (answered, asked) in progress.items()
         ],
     )
-    swap(staging, build.answers)
+    replace_folder(staging, build.answers)
     for line in problems:
         say(line)
     return Pulled(progress, problems)

@@ -17,23 +17,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def diffusion_loss(
-    unet: torch.nn.Module,
-    scheduler: Any,
-    latents: Tensor,
-    text: Tensor,
-    *,
-    generator: torch.Generator,
-    image_embeds: Tensor | None = None,
-    snr_gamma: float | None = 5.0,
-) -> Tensor:
-    """Return ``denoising_loss`` for time steps and noise drawn from ``generator`` alone: equal seeds, equal losses."""
-    timesteps, noise = draw_noise(scheduler, latents.shape, generator)
-    return denoising_loss(
-        unet, scheduler, latents, text, timesteps, noise, image_embeds=image_embeds, snr_gamma=snr_gamma
-    )
-
-
 def draw_noise(scheduler: Any, shape: Sequence[int], generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Return uniform time steps, int64 (N,), and noise, float32 of ``shape`` (N, C, h, w), on its device."""
     import torch
