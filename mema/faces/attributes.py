@@ -10,7 +10,6 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from mema.errors import UserError
 from mema.registry import Registry
 
 
@@ -44,6 +43,7 @@ ESTIMATORS = Registry(
     {
         "deepface": "mema.faces.deepface_attributes:DeepFaceEstimator",
         "insightface": "mema.faces.insightface_attributes:InsightFaceEstimator",
+        "phantom": "mema.faces.phantom_attributes:PhantomEstimator",
     },
     "openmema.estimators",
 )
@@ -58,8 +58,3 @@ def estimator(name: str) -> Estimator:
 def unknown(count: int) -> Attributes:
     """Return ``Attributes`` of ``count`` photos of which nothing is known yet."""
     return Attributes(np.full(count, np.nan, np.float32), np.full(count, None, object))
-
-
-def not_importable(package: str, error: ImportError) -> UserError:
-    """Return the UserError for a package that an estimator needs."""
-    return UserError(f"{package} cannot be imported ({error}): pip install 'openmema[attributes]'")

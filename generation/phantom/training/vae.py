@@ -70,25 +70,39 @@ def build() -> AutoencoderKL:
 
 
 def patch_components(images: np.ndarray, eyes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean (48,) and the first ``LATENTS`` principal components (LATENTS, 48) of 4 x 4 px patches.
+    """Return the mean (48,) of 4 x 4 px patches and the ``LATENTS`` components (LATENTS, 48) that code them.
 
     ``images`` uint8 (N, H, W, 3) are read in [-1, 1], a patch in the order row, column, colour; patches about the
-    ``eyes`` (N, 4; boxes in pixels) count ``EYE_WEIGHT`` times. Components are divided by their
-    standard deviation: what tells red from green varies a sixth as much as brightness, and a diffusion model that
-    learns both under the same noise would draw every face in a colour cast.
+    ``eyes`` (N, 4; boxes in pixels) count ``EYE_WEIGHT`` times. The first three components are those of a patch's mean
+    colour, the others those of what differs within it. Colours are divided by their standard deviation: what tells red
+    from green varies a twentieth as much as brightness, and a diffusion model that learns both under the same noise
+    would draw every face in a colour cast. Details are divided by its square root, so that the noise leaves the coarse
+    ones first, as a photo's do.
     """
     count, height, width, _ = images.shape
     rows, columns = height // PATCH, width // PATCH
     signal = images.astype(np.float32) / 127.5 - 1
-    patches = signal.reshape(count, rows, PATCH, columns, PATCH, 3).transpose(0, 1, 3, 2, 4, 5).reshape(-1, 48)
+    patches = signal.reshape(count, rows, PATCH, columns, PATCH, 3).transpose(0, 1, 3, 2, 4, 5).reshape(-1, PATCH**2, 3)
     weights = np.ones((count, rows, columns), dtype=np.float32)
     for weight, (left, top, right, bottom) in zip(weights, eyes // PATCH, strict=True):
         weight[top : bottom + 1, left : right + 1] = EYE_WEIGHT
-    mean = np.average(patches, axis=0, weights=weights.ravel())
-    centred = (patches - mean) * np.sqrt(weights.reshape(-1, 1) / weights.sum())
+    weights /= weights.sum()
+    colours = patches.mean(axis=1)
+    details = (patches - colours[:, None]).reshape(-1, 48)
+    colour_deviations, colour_vectors = _principal(colours, weights.ravel(), 3)
+    detail_deviations, detail_vectors = _principal(details, weights.ravel(), LATENTS - 3)
+    of_mean_colour = np.tile(colour_vectors / colour_deviations / PATCH**2, (PATCH**2, 1))
+    within = detail_vectors / detail_deviations**0.5
+    mean = np.average(patches.reshape(-1, 48), axis=0, weights=weights.ravel())
+    return mean, np.concatenate([of_mean_colour, within], axis=1).T
+
+
+def _principal(values: np.ndarray, weights: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Standard deviations (count,) and unit vectors (D, count) of the first components of ``values`` (N, D)."""
+    centred = (values - np.average(values, axis=0, weights=weights)) * np.sqrt(weights[:, None])
     variances, vectors = np.linalg.eigh(centred.T @ centred)
-    first = np.argsort(variances)[::-1][:LATENTS]
-    return mean, (vectors[:, first] / variances[first] ** 0.5).T
+    first = np.argsort(variances)[::-1][:count]
+    return variances[first] ** 0.5, vectors[:, first]
 
 
 def set_linear_encoder(vae: AutoencoderKL, mean: np.ndarray, components: np.ndarray) -> None:

@@ -74,6 +74,13 @@ def test_donors_are_rendered_and_read(weights):
     assert rows["dark (8-10)"].age_bias < rows["light (1-4)"].age_bias
 
 
+def test_the_shipped_estimator_tells_young_from_old():
+    rows = {row.group: row for row in measure_attributes([estimator("phantom")], 48, seed=9)["phantom"]}
+    assert rows["all"].read >= 46
+    assert rows["all"].age_error.value < 16, "always saying the mean age is off by 22"
+    assert rows["all"].gender_right.value > 0.75
+
+
 def command(*arguments):
     return subprocess.run(
         [sys.executable, "-m", "mema.cli", "phantom", "attributes", *arguments],
@@ -102,5 +109,5 @@ def test_when_nobody_runs_each_reason_is_one_line(tmp_path, monkeypatch):
     assert done.stdout == ""
     lines = done.stderr.splitlines()
     assert lines[-1] == "mema: no estimator of age and gender runs here"
-    assert [line.split()[0] for line in lines[:-1]] == ["deepface", "insightface"]
+    assert [line.split()[0] for line in lines[:-1]] == ["deepface", "insightface", "phantom"]
     assert all("looked for" in line and "licence" in line for line in lines[:-1])
