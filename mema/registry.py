@@ -37,7 +37,12 @@ class Registry:
         return sorted(self.references())
 
     def load(self, name: str) -> Any:
-        """Import what ``name`` stands for; an unknown name raises UserError with the nearest one."""
+        """Import what ``name`` stands for; an unknown name raises UserError with the nearest one.
+
+        A reference ``"module:attribute"`` stands for itself, so that what is tried out needs no entry point.
+        """
+        if ":" in name:
+            return resolve(name)
         references = self.references()
         if name not in references:
             raise UserError(f"unknown {self.kind} '{name}'{nearest(name, references)}")

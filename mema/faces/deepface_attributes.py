@@ -16,7 +16,8 @@ import numpy as np
 
 from mema.engine import batches
 from mema.errors import UserError
-from mema.faces.attributes import Attributes, not_importable, unknown
+from mema.faces.attributes import Attributes, unknown
+from mema.faces.packages import not_importable
 from mema.files import sha256_json
 from mema.weights import digest, locate
 

@@ -20,6 +20,10 @@ WORKING_SIZE = 256
 
 LANDMARKS = 68
 
+# Where a face is taken to be when the detector misses it: the phantoms' median HOG box, in shares of the shorter side.
+DEFAULT_BOX_SIDE = 0.70
+DEFAULT_BOX_DROP = 0.06
+
 
 def load_dlib() -> Any:
     """Import dlib; raises UserError, naming the extra to install, when it is absent."""
@@ -74,6 +78,14 @@ def shape_of(working: np.ndarray, box: Any) -> Any:
     return _predictor()(working, box)
 
 
+def default_box(working: np.ndarray) -> Any:
+    """Return the dlib rectangle about the centre that stands for a face the detector missed."""
+    height, width = working.shape[:2]
+    side = round(DEFAULT_BOX_SIDE * WORKING_SIZE)
+    left, top = (width - side) // 2, (height - side) // 2 + round(DEFAULT_BOX_DROP * WORKING_SIZE)
+    return load_dlib().rectangle(left, top, left + side, top + side)
+
+
 def detect(images: np.ndarray) -> np.ndarray:
     """Say for each of ``images``, uint8 RGB (N, H, W, 3), whether the detector sees a face: bool (N,)."""
     seen = [largest_face(working_copy(image)[0]) is not None for image in images]
@@ -86,12 +98,21 @@ def landmarks(images: np.ndarray) -> np.ndarray:
     ``images`` is uint8 RGB (N, H, W, 3); the result float32 (N, 68, 2), (x, y) in pixels of the photo, in iBUG's
     order: jaw 0-16, brows 17-26, nose 27-35, eyes 36-47 (the subject's right first), mouth 48-67.
     """
-    points = np.full((len(images), LANDMARKS, 2), np.nan, dtype=np.float32)
+    points, found = placed_landmarks(images)
+    points[~found] = np.nan
+    return points
+
+
+def placed_landmarks(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return :func:`landmarks`, in :func:`default_box` where no face is seen, and whether one was, bool (N,)."""
+    points = np.empty((len(images), LANDMARKS, 2), dtype=np.float32)
+    found = np.zeros(len(images), dtype=bool)
     for row, image in enumerate(images):
         working, scale = working_copy(image)
         box = largest_face(working)
-        if box is not None:
-            parts = [(part.x, part.y) for part in shape_of(working, box).parts()]
-            # Pixel centres: a working copy's pixel (x + 0.5) is the photo's (x + 0.5) / scale.
-            points[row] = (np.array(parts, dtype=np.float32) + 0.5) / scale - 0.5
-    return points
+        found[row] = box is not None
+        shape = shape_of(working, default_box(working) if box is None else box)
+        parts = [(part.x, part.y) for part in shape.parts()]
+        # Pixel centres: a working copy's pixel (x + 0.5) is the photo's (x + 0.5) / scale.
+        points[row] = (np.array(parts, dtype=np.float32) + 0.5) / scale - 0.5
+    return points, found

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from mema.faces.detector import WORKING_SIZE, largest_face, load_dlib, model_file, shape_of, working_copy
+from mema.faces.detector import default_box, largest_face, load_dlib, model_file, shape_of, working_copy
 from mema.faces.recognisers import Embeddings, unit
-
-# Where a face is taken to be when the detector misses it: the phantoms' median HOG box, in shares of the shorter side.
-DEFAULT_BOX_SIDE = 0.70
-DEFAULT_BOX_DROP = 0.06
 
 
 class DlibRecogniser:
@@ -37,11 +31,3 @@ class DlibRecogniser:
             shape = shape_of(working, default_box(working) if box is None else box)
             vectors[row] = self._network.compute_face_descriptor(working, shape)
         return Embeddings(unit(vectors), found)
-
-
-def default_box(working: np.ndarray) -> Any:
-    """Return the dlib rectangle about the centre that stands for a face the detector missed."""
-    height, width = working.shape[:2]
-    side = round(DEFAULT_BOX_SIDE * WORKING_SIZE)
-    left, top = (width - side) // 2, (height - side) // 2 + round(DEFAULT_BOX_DROP * WORKING_SIZE)
-    return load_dlib().rectangle(left, top, left + side, top + side)

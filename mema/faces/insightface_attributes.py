@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 
-from mema.errors import UserError
-from mema.faces.attributes import Attributes, not_importable, unknown
+from mema.faces.attributes import Attributes, unknown
+from mema.faces.insightface_models import load_model
 from mema.files import sha256_json
 from mema.weights import digest, locate
 
@@ -22,13 +19,9 @@ class InsightFaceEstimator:
 
     def __init__(self, name: str = "insightface") -> None:
         detector, network = locate("insightface/detector"), locate("insightface/genderage")
-        try:
-            import insightface  # noqa: F401
-        except ImportError as error:
-            raise not_importable("insightface", error) from None
         self.name = name
-        self._detector = _load(detector, "detection")
-        self._network = _load(network, "genderage")
+        self._detector = load_model(detector, "detection")
+        self._network = load_model(network, "genderage")
         self._detector.prepare(0, input_size=DETECTION_SIZES, det_thresh=DETECTION_SCORE)
         self.revision = sha256_json([digest(detector), digest(network)])
 
@@ -45,16 +38,3 @@ class InsightFaceEstimator:
                 said.ages[row] = np.clip(age, 0, 120)
                 said.genders[row] = "male" if male else "female"
         return said
-
-
-def _load(path: Path, task: str) -> Any:
-    from insightface.model_zoo import get_model
-
-    try:
-        model = get_model(str(path))
-    # onnxruntime's exceptions have no common base.
-    except Exception:
-        raise UserError(f"{path}: not an ONNX graph that onnxruntime can load") from None
-    if getattr(model, "taskname", None) != task:
-        raise UserError(f"{path}: not InsightFace's network for {task}")
-    return model

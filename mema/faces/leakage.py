@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from mema.faces.matching import nearest
 from mema.statistics import wilson
 
 BLOCK = 2048
@@ -85,8 +86,8 @@ def gallery_hits(
     All are unit vectors; ``controls`` (K, D) are photos of ``strangers`` (K,), K may be 0. ``cutoffs`` are the
     threshold and the low and high end of its interval; how galleries are made equal says :func:`equal_size`.
     """
-    nearest = subject_distances(probes, gallery, subjects).min(axis=1)
-    ends = [nearest < cutoff for cutoff in cutoffs]
+    _, distance = nearest(probes, gallery)
+    ends = [distance < cutoff for cutoff in cutoffs]
     drawn, photos = equal_size(subjects, strangers)
     if drawn == 0:
         return Hits(ends)
@@ -122,24 +123,52 @@ def own_matches(table: np.ndarray, own: np.ndarray) -> np.ndarray:
     return hits
 
 
+class SubjectGallery:
+    """Photos of people, made ready for comparison with any number of probes.
+
+    ``vectors`` (M, D) are unit vectors of photos of ``subjects`` (M,), S of them; they are held in float64.
+    """
+
+    def __init__(self, vectors: np.ndarray, subjects: Sequence[str]) -> None:
+        order: dict[str, list[int]] = {}
+        for row, subject in enumerate(subjects):
+            order.setdefault(subject, []).append(row)
+        rows = np.array([row for photos in order.values() for row in photos], dtype=np.int64)
+        self._counts = np.array([len(photos) for photos in order.values()], dtype=np.int64)
+        self._place = np.array([place for count in self._counts for place in range(count)], dtype=np.int64)
+        # float64: 2 - 2cos cancels for near-duplicates, the very ones that an audit is for.
+        self._photos = np.asarray(vectors, np.float64)[rows].T
+
+    def distances(self, probes: np.ndarray, most: Sequence[int | None] = (None,)) -> list[np.ndarray]:
+        """Return for each of ``most`` the distances of ``probes`` (N, D) to every subject: float32 (N, S).
+
+        A distance is that of the nearest of the subject's photos, of their first ``most`` only unless it is None;
+        columns follow the subjects' first photos.
+        """
+        tables = [np.empty((len(probes), len(self._counts)), dtype=np.float32) for _ in most]
+        for first in range(0, len(probes), BLOCK):
+            rows = slice(first, first + BLOCK)
+            cosine = np.asarray(probes[rows], np.float64) @ self._photos
+            for table, limit in zip(tables, most, strict=True):
+                table[rows] = np.sqrt(np.maximum(2 - 2 * self._best(cosine, limit), 0))
+        return tables
+
+    def _best(self, cosine: np.ndarray, most: int | None) -> np.ndarray:
+        counts = self._counts
+        if most is not None and most < counts.max(initial=0):
+            cosine, counts = cosine[:, self._place < most], np.minimum(counts, most)
+        if counts.max(initial=0) <= 1:
+            return cosine
+        return np.maximum.reduceat(cosine, np.cumsum(counts) - counts, axis=1)
+
+
 def subject_distances(probes: np.ndarray, gallery: np.ndarray, subjects: Sequence[str]) -> np.ndarray:
     """Return the distance of every probe (N, D) to the nearest photo of every subject: float32 (N, S).
 
     ``gallery`` (M, D) are unit vectors of photos of ``subjects`` (M,); columns follow the subjects' first photos.
     """
-    order: dict[str, list[int]] = {}
-    for row, subject in enumerate(subjects):
-        order.setdefault(subject, []).append(row)
-    rows = np.array([row for photos in order.values() for row in photos], dtype=np.int64)
-    starts = np.cumsum([0, *(len(photos) for photos in order.values())])[:-1]
-    # float64: 2 - 2cos cancels for near-duplicates, the very ones that an audit is for.
-    people = np.asarray(gallery, np.float64)[rows].T
-    distances = np.empty((len(probes), len(order)), dtype=np.float32)
-    for first in range(0, len(probes), BLOCK):
-        cosine = np.asarray(probes[first : first + BLOCK], np.float64) @ people
-        best = np.maximum.reduceat(cosine, starts, axis=1) if len(order) else cosine
-        distances[first : first + BLOCK] = np.sqrt(np.maximum(2 - 2 * best, 0))
-    return distances
+    (table,) = SubjectGallery(gallery, subjects).distances(probes)
+    return table
 
 
 def equal_size(subjects: Sequence[str], others: Sequence[str]) -> tuple[int, int]:

@@ -39,10 +39,15 @@ class Recogniser(Protocol):
 RECOGNISERS = Registry(
     "recogniser",
     {
+        "arcface": "mema.faces.insightface_recogniser:InsightFaceRecogniser",
+        "cosface": "mema.faces.insightface_recogniser:InsightFaceRecogniser",
         "dlib": "mema.faces.dlib_recogniser:DlibRecogniser",
+        "facenet-casia-webface": "mema.faces.facenet_recogniser:FaceNetRecogniser",
+        "facenet-vggface2": "mema.faces.facenet_recogniser:FaceNetRecogniser",
         "phantom-arcface": "mema.faces.phantom_recogniser:PhantomRecogniser",
         "phantom-cosface": "mema.faces.phantom_recogniser:PhantomRecogniser",
         "phantom-sphereface": "mema.faces.phantom_recogniser:PhantomRecogniser",
+        "sphereface": "mema.faces.sphereface_recogniser:SphereFaceRecogniser",
     },
     "openmema.recognisers",
 )

@@ -46,7 +46,7 @@ def _deepface_age() -> ModelProto:
         "years": np.arange(101, dtype=np.float32)[None],
         "narrow": np.float32(-0.125),
     }
-    return _model(nodes, constants, ("input", ["n", 224, 224, 3]), [("output", ["n", 101])])
+    return model_of(nodes, constants, ("input", ["n", 224, 224, 3]), [("output", ["n", 101])])
 
 
 def _deepface_gender() -> ModelProto:
@@ -57,7 +57,7 @@ def _deepface_gender() -> ModelProto:
         helper.make_node("Softmax", ["logits"], ["output"], axis=1),
     ]
     weights = np.array([[-50, 50], [0, 0], [50, -50]], np.float32)
-    return _model(nodes, {"weights": weights}, ("input", ["n", 224, 224, 3]), [("output", ["n", 2])])
+    return model_of(nodes, {"weights": weights}, ("input", ["n", 224, 224, 3]), [("output", ["n", 2])])
 
 
 def _detector() -> ModelProto:
@@ -92,7 +92,7 @@ def _detector() -> ModelProto:
                 nodes.append(helper.make_node("Sigmoid", [f"raw{name}"], [output]))
     for names, width in zip(OUTPUTS, (1, 4, 10), strict=True):
         outputs += [(name, [f"places{name}", width]) for name in names]
-    return _model(nodes, constants, ("input.1", [1, 3, "?", "?"]), outputs)
+    return model_of(nodes, constants, ("input.1", [1, 3, "?", "?"]), outputs)
 
 
 def _genderage() -> ModelProto:
@@ -111,13 +111,13 @@ def _genderage() -> ModelProto:
         "weights": np.array([[1, -1, brightness], [0, 0, brightness], [-1, 1, brightness]], np.float32),
         "bias": np.array([0, 0, 0.5], np.float32),
     }
-    return _model(nodes, constants, ("data", ["None", 3, 96, 96]), [("fc1", [1, 3])])
+    return model_of(nodes, constants, ("data", ["None", 3, 96, 96]), [("fc1", [1, 3])])
 
 
 Shape = list[int | str]
 
 
-def _model(
+def model_of(
     nodes: list[NodeProto],
     constants: dict[str, np.ndarray | np.generic],
     given: tuple[str, Shape],
