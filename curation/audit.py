@@ -11,7 +11,6 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -22,11 +21,10 @@ from curation.audit_page import PAGE, render_page
 from curation.duplicates import near_pairs, thumbnail
 from curation.embedding import embed_sets
 from curation.groups import group_rates
+from curation.likeness import Found, People, measure_likeness
 from curation.planted import detection_limit
 from curation.report import (
-    ANY,
     FLAGS,
-    MAJORITY,
     OWN_DONOR,
     REPORT,
     AuditReport,
@@ -41,17 +39,7 @@ from curation.report import (
 from mema.build import Build
 from mema.config import Config
 from mema.errors import UserError
-from mema.faces.leakage import (
-    Hits,
-    Leakage,
-    equal_size,
-    first_photos,
-    leakage,
-    own_hits,
-    own_matches,
-    share_of_hits,
-    subject_distances,
-)
+from mema.faces.leakage import equal_size, leakage
 from mema.faces.matching import nearest
 from mema.faces.thresholds import Pairs, Threshold, calibrate
 from mema.files import atomic_write, write_json
@@ -93,23 +81,6 @@ class AuditConfig(Config):
         return self
 
 
-class People(NamedTuple):
-    """Who stands in the columns of the distance tables, and which photos count in the equal-size comparison.
-
-    ``own`` (N,) is the column of each candidate's donor, -1 without one; ``used`` (D,) bool: donors of any candidate.
-    """
-
-    patients: list[str]
-    controls: list[str]
-    equal_photos: int
-    equal_subjects: int
-    own: np.ndarray
-    used: np.ndarray
-
-
-Tables = dict[str, np.ndarray]
-
-
 def run_audit(build: Build) -> AuditReport:
     """Audit ``Build.candidates``; writes the private table first and the public report last, and returns it.
 
@@ -129,7 +100,6 @@ def run_audit(build: Build) -> AuditReport:
     people = _people(records)
     read = embed_sets(sets, config.recognisers, workers=config.workers)
     vectors = {name: {key: one.vectors for key, one in by_set.items()} for name, by_set in read.items()}
-    distances = {name: compare(vectors[name], people) for name in config.recognisers}
     thresholds = {
         far: {
             name: calibrate(vectors[name]["patients"], people.patients, far, pairs=config.pairs, seed=config.seed)
@@ -138,36 +108,37 @@ def run_audit(build: Build) -> AuditReport:
         for far in config.far
     }
     decision = thresholds[config.decision_far]
-    points: dict[str, list[Point]] = {}
-    for far in config.far:
-        for name, point in judge(distances, thresholds[far], people, far).items():
-            points.setdefault(name, []).append(point)
-    flags = {
-        far: {name: np.any(distances[name]["patients"] < one.distance, axis=1) for name, one in chosen.items()}
-        for far, chosen in thresholds.items()
-    }
+    likeness = measure_likeness(vectors, thresholds, people)
+    found = likeness.found[config.decision_far]
+    flags = {name: found[name].patients.ends[0] for name in config.recognisers}
     cohort = {name: one["patients"] for name, one in vectors.items()}
     report = AuditReport(
         candidates=sets["candidates"].digest,
         recognisers=config.recognisers,
         decision_far=config.decision_far,
         sizes=_sizes(records, people),
-        points=points,
+        points={
+            name: [_point(far, by_name[name], thresholds[far].get(name)) for far, by_name in likeness.found.items()]
+            for name in found
+        },
         planted=_plant(build, cohort, decision, config),
         faces_found={name: float(read[name]["candidates"].found.mean()) for name in config.recognisers},
-        flagged_by=votes(flags[config.decision_far]),
-        disagreements=disagreements(flags[config.decision_far]),
+        flagged_by=votes(flags),
+        disagreements=disagreements(flags),
         groups=tuple(
-            one
-            for far, chosen in thresholds.items()
-            for one in group_rates(
-                records["patients"], records["candidates"], cohort, flags[far], chosen, seed=config.seed
+            group_rates(
+                records["patients"],
+                records["candidates"],
+                cohort,
+                likeness.nearest,
+                list(thresholds.values()),
+                seed=config.seed,
             )
         ),
         repeats=_repeats(sets["candidates"], config.duplicate_rms),
     )
     atomic_write(build.private_audit / NEAREST, _nearest_table(records, vectors, decision))
-    atomic_write(build.audit / FLAGS, _flags(records["candidates"], distances, decision, people))
+    atomic_write(build.audit / FLAGS, _flags(records["candidates"], found))
     atomic_write(build.audit / PAGE, render_page(report))
     write_json(build.audit / REPORT, report.model_dump(mode="json"))
     return report
@@ -208,71 +179,14 @@ def _plant(
     )
 
 
-def compare(vectors: Mapping[str, np.ndarray], people: People) -> Tables:
-    """Return one recogniser's distances of the candidates to everybody: float32 (N, S) per gallery.
-
-    ``patients``, ``controls`` and ``donors`` hold all photos, ``equal_patients`` and ``equal_controls`` at most
-    ``people.equal_photos`` of each person.
-    """
-    donors = list(map(str, range(len(people.used))))
-    tables = {"donors": subject_distances(vectors["candidates"], vectors["donors"], donors)}
-    for gallery, subjects in (("patients", people.patients), ("controls", people.controls)):
-        few = first_photos(subjects, people.equal_photos)
-        tables[gallery] = subject_distances(vectors["candidates"], vectors[gallery], subjects)
-        tables[f"equal_{gallery}"] = subject_distances(
-            vectors["candidates"], vectors[gallery][few], [subjects[row] for row in few]
-        )
-    return tables
-
-
-def judge(
-    distances: Mapping[str, Tables], thresholds: Mapping[str, Threshold], people: People, far: float
-) -> dict[str, Point]:
-    """Return the leakage at one rate for every recogniser, for any of them, and for most of them.
-
-    ``majority`` means that more than half of the recognisers match the *same* person.
-    """
-    ends = [
-        combine({name: near(distances[name], t) for name, t in chosen.items()})
-        for chosen in (
-            {name: one.distance for name, one in thresholds.items()},
-            {name: one.interval[0] for name, one in thresholds.items()},
-            {name: one.interval[1] for name, one in thresholds.items()},
-        )
-    ]
-    return {
-        name: Point(
-            far=far,
-            threshold=_cutoff(thresholds.get(name)),
-            patients=_patients([tables[name] for tables in ends], people.equal_subjects),
-            own_donor=_own_donor([tables[name]["donors"] for tables in ends], people),
-            any_donor=_any_donor([tables[name]["donors"] for tables in ends], people),
-        )
-        for name in ends[0]
-    }
-
-
-def _cutoff(threshold: Threshold | None) -> Cutoff | None:
-    if threshold is None:
-        return None
-    low, high = threshold.interval
-    return Cutoff(distance=threshold.distance, low=low, high=high, pairs=threshold.pairs, resolved=threshold.resolved)
-
-
-def near(tables: Tables, distance: float) -> Tables:
-    """Return the match tables at one threshold."""
-    return {key: np.asarray(table < distance) for key, table in tables.items()}
-
-
-def combine(matches: Mapping[str, Tables]) -> dict[str, Tables]:
-    """Add to the match tables of each recogniser those of ``any`` and of the ``majority`` of them."""
-    galleries = next(iter(matches.values()))
-    votes = {key: np.stack([tables[key] for tables in matches.values()]).sum(axis=0) for key in galleries}
-    return {
-        **matches,
-        ANY: {key: np.greater(count, 0) for key, count in votes.items()},
-        MAJORITY: {key: np.greater(2 * count, len(matches)) for key, count in votes.items()},
-    }
+def _point(far: float, found: Found, threshold: Threshold | None) -> Point:
+    return Point(
+        far=far,
+        threshold=None if threshold is None else Cutoff.of(threshold),
+        patients=leakage(found.patients),
+        own_donor=None if found.own_donor is None else leakage(found.own_donor),
+        any_donor=None if found.any_donor is None else leakage(found.any_donor),
+    )
 
 
 def votes(flags: Mapping[str, np.ndarray]) -> tuple[int, ...]:
@@ -298,29 +212,6 @@ def disagreements(flags: Mapping[str, np.ndarray]) -> tuple[Disagreement, ...]:
 def _repeats(candidates: ImageSet, rms: float) -> Repeats:
     pairs = near_pairs(np.stack([thumbnail(face.image) for face in candidates.faces()]), rms)
     return Repeats(rms=rms, pairs=len(pairs), images=len(np.unique(pairs)))
-
-
-def _patients(ends: Sequence[Tables], subjects: int) -> Leakage:
-    hits = [np.any(tables["patients"], axis=1) for tables in ends]
-    if subjects == 0:
-        return leakage(Hits(hits))
-    attack, control = (share_of_hits(ends[0][key], subjects) for key in ("equal_patients", "equal_controls"))
-    return leakage(Hits(hits, attack, control))
-
-
-def _own_donor(ends: Sequence[np.ndarray], people: People) -> Leakage | None:
-    hits = own_hits(ends, people.own)
-    return None if hits is None else leakage(hits)
-
-
-def _any_donor(ends: Sequence[np.ndarray], people: People) -> Leakage | None:
-    """Donors of no candidate are the controls of those that were used."""
-    if not people.used.any():
-        return None
-    hits = [np.any(table[:, people.used], axis=1) for table in ends]
-    used, unused = ends[0][:, people.used], ends[0][:, ~people.used]
-    drawn = min(used.shape[1], unused.shape[1])
-    return leakage(Hits(hits, share_of_hits(used, drawn), share_of_hits(unused, drawn)) if drawn else Hits(hits))
 
 
 def _people(records: Mapping[str, list[FaceRecord]]) -> People:
@@ -353,18 +244,12 @@ def _sizes(records: Mapping[str, list[FaceRecord]], people: People) -> Sizes:
     )
 
 
-def _flags(
-    candidates: list[FaceRecord],
-    distances: Mapping[str, Tables],
-    thresholds: Mapping[str, Threshold],
-    people: People,
-) -> bytes:
+def _flags(candidates: list[FaceRecord], found: Mapping[str, Found]) -> bytes:
     """The public table: per candidate, whether it is nearer than the threshold to some patient, to its own donor."""
-    tables = combine({name: near(distances[name], t.distance) for name, t in thresholds.items()})
     columns: dict[str, list[str] | np.ndarray] = {"image_id": [record.image_id for record in candidates]}
-    for name, by_gallery in tables.items():
-        columns[name] = np.any(by_gallery["patients"], axis=1)
-        columns[OWN_DONOR + name] = own_matches(by_gallery["donors"], people.own)
+    for name, one in found.items():
+        columns[name] = one.patients.ends[0]
+        columns[OWN_DONOR + name] = one.flagged_donor
     return _parquet(pa.table(columns))
 
 

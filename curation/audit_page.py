@@ -128,6 +128,15 @@ def _groups(report: AuditReport) -> list[str]:
     small = list(dict.fromkeys(f"{one.attribute} {one.group}" for one in report.groups if one.patients is None))
     if small:
         said.append(f"Groups with fewer than {LEAST_PATIENTS} patients are too small to test: {', '.join(small)}.")
+    few: dict[float, dict[str, None]] = {}
+    for one in report.groups:
+        if one.patients is not None and not one.resolved:
+            few.setdefault(one.far, {})[f"{one.attribute} {one.group}"] = None
+    said += [
+        f"For groups with too few pairs of patients' photos no threshold of their own at a false-accept rate of "
+        f"{one_in(far)} could be read: {', '.join(names)}."
+        for far, names in few.items()
+    ]
     return said
 
 

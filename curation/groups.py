@@ -1,4 +1,4 @@
-"""What a common threshold means within groups of people: false accepts among patients, flags among candidates.
+"""What a common threshold means within groups of people, and what thresholds of their own would say.
 
 A threshold that is right on average may take strangers of one group for each other more often than those of another.
 """
@@ -6,12 +6,13 @@ A threshold that is right on average may take strangers of one group for each ot
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from curation.report import GroupRate
+from curation.report import Cutoff, GroupRate
 from mema.faces.leakage import Rate, rate
-from mema.faces.thresholds import Threshold
+from mema.faces.thresholds import Threshold, calibrate
 from mema.records import FaceRecord
 from mema.statistics import cluster_draws, wilson
 
@@ -54,15 +55,16 @@ def group_rates(
     patients: Sequence[FaceRecord],
     candidates: Sequence[FaceRecord],
     vectors: Mapping[str, np.ndarray],
-    flags: Mapping[str, np.ndarray],
-    thresholds: Mapping[str, Threshold],
+    nearest: Mapping[str, np.ndarray],
+    thresholds: Sequence[Mapping[str, Threshold]],
     *,
     seed: int,
 ) -> Iterator[GroupRate]:
-    """Yield the rates of every recogniser of ``thresholds`` in every group that occurs.
+    """Yield the rates of every recogniser in every group that occurs, for each of the common ``thresholds``.
 
-    ``vectors`` are those of the patients' photos, (M, D); ``flags``, bool (N,), say which candidates are near to any
-    patient. Of a group with more than ``MOST_PHOTOS`` photos, patients are drawn.
+    ``vectors`` are those of the patients' photos, (M, D); ``nearest`` the distances of the candidates to the nearest
+    patient, (N,). A group's own threshold is read from all its pairs of different patients, if they are enough for the
+    rate. Of a group with more than ``MOST_PHOTOS`` photos, patients are drawn.
     """
     for attribute, group_of in ATTRIBUTES.items():
         of_photo, of_candidate = ([group_of(record) for record in records] for records in (patients, candidates))
@@ -70,25 +72,36 @@ def group_rates(
             rows = _draw(patients, [row for row, name in enumerate(of_photo) if name == group], seed)
             subjects = [patients[row].subject_id for row in rows]
             chosen = np.array([name == group for name in of_candidate], dtype=bool)
-            enough = len(set(subjects)) >= LEAST_PATIENTS
-            for name, threshold in thresholds.items():
-                pairs, found = (
-                    false_accepts(vectors[name][rows], subjects, threshold.distance, seed=seed)
-                    if enough
-                    else (None, None)
-                )
+            for name, threshold in (one for by_name in thresholds for one in by_name.items()):
                 yield GroupRate(
                     recogniser=name,
                     far=threshold.far,
                     attribute=attribute,
                     group=str(group),
-                    patients=len(set(subjects)) if enough else None,
-                    pairs=pairs,
-                    false_accepts=found,
-                    resolved=pairs is not None and pairs * threshold.far >= 1,
                     candidates=int(chosen.sum()),
-                    near=rate(flags[name][chosen]) if chosen.any() else None,
+                    near=rate(nearest[name][chosen] < threshold.distance) if chosen.any() else None,
+                    **_within(vectors[name][rows], subjects, nearest[name][chosen], threshold, seed),
                 )
+
+
+def _within(
+    vectors: np.ndarray, subjects: Sequence[str], nearest: np.ndarray, common: Threshold, seed: int
+) -> dict[str, Any]:
+    """Return what the patients of a group say of the common threshold and of one of their own: fields of GroupRate."""
+    people = len(set(subjects))
+    if people < LEAST_PATIENTS:
+        return {"patients": None, "pairs": None, "false_accepts": None, "resolved": False}
+    pairs, found = false_accepts(vectors, subjects, common.distance, seed=seed)
+    told: dict[str, Any] = {"patients": people, "pairs": pairs, "false_accepts": found}
+    told["resolved"] = pairs * common.far >= 1
+    if not told["resolved"]:
+        return told
+    own = calibrate(vectors, subjects, common.far, pairs="all", seed=seed)
+    told["own"] = Cutoff.of(own)
+    if len(nearest):
+        told["near_own"] = rate(nearest < own.distance)
+        told["near_own_at_threshold_interval"] = tuple(rate(nearest < end).value for end in own.interval)
+    return told
 
 
 def false_accepts(vectors: np.ndarray, subjects: Sequence[str], distance: float, *, seed: int = 0) -> tuple[int, Rate]:
@@ -102,17 +115,17 @@ def false_accepts(vectors: np.ndarray, subjects: Sequence[str], distance: float,
     exact = np.asarray(vectors, np.float64)
     near = np.triu((2 - 2 * (exact @ exact.T) < distance * distance) & (codes[:, None] != codes[None, :]), 1)
     first, second = (codes[rows] for rows in np.nonzero(near))
+    people = len(names)
+    between = np.bincount(first * people + second, minlength=people * people).reshape(people, people)
 
-    def total(weights: np.ndarray) -> float:
+    def total(weights: np.ndarray) -> np.ndarray:
         counts = weights * photos
-        return float((counts.sum() ** 2 - (counts**2).sum()) / 2)
+        return (counts.sum(axis=-1) ** 2 - (counts**2).sum(axis=-1)) / 2
 
-    pairs = round(total(np.ones(len(names))))
-    drawn = [
-        float((weights[first] * weights[second]).sum()) / total(weights)
-        for weights in cluster_draws(range(len(names)), DRAWS, seed)
-        if total(weights) > 0
-    ]
+    pairs = round(float(total(np.ones(people))))
+    weights = cluster_draws(range(people), DRAWS, seed).astype(float)
+    among = total(weights)
+    drawn = np.einsum("ds,ds->d", weights @ between, weights)[among > 0] / among[among > 0]
     low, high = np.quantile(drawn, [0.025, 0.975])
     least, most = wilson(len(first), pairs)
     value = len(first) / pairs

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mema.errors import UserError
 from mema.faces.leakage import Leakage, Rate
+from mema.faces.thresholds import Threshold
 from mema.files import read_json
 
 REPORT = "audit.json"
@@ -38,6 +39,12 @@ class Cutoff(_Section):
     high: float
     pairs: int
     resolved: bool
+
+    @classmethod
+    def of(cls, threshold: Threshold) -> Cutoff:
+        """Return what the report says of ``threshold``."""
+        low, high = threshold.interval
+        return cls(distance=threshold.distance, low=low, high=high, pairs=threshold.pairs, resolved=threshold.resolved)
 
 
 class Point(_Section):
@@ -90,11 +97,14 @@ class Planted(_Section):
 
 
 class GroupRate(_Section):
-    """What one recogniser's common threshold means within a group of people.
+    """What one recogniser's common threshold means within a group of people, and what the group's own one would.
 
-    ``false_accepts`` is the share of ``pairs`` pairs of photos of different patients of the group that it takes for one
-    person; where they are too few for the rate, ``resolved`` is False. None when the group has so few patients that
-    not even their number is told. ``near`` is the share of the group's ``candidates`` that are near to any patient.
+    ``false_accepts`` is the share of ``pairs`` pairs of photos of different patients of the group that the common
+    threshold takes for one person; where they are too few for the rate, ``resolved`` is False. None when the group has
+    so few patients that not even their number is told. ``own`` is the threshold that gives the group the intended
+    rate; None in these groups and where pairs are too few. ``near`` is the share of the group's ``candidates`` that
+    are near to any patient by the common threshold, ``near_own`` by the group's own,
+    ``near_own_at_threshold_interval`` at both ends of the latter's interval.
     """
 
     recogniser: str
@@ -107,6 +117,9 @@ class GroupRate(_Section):
     resolved: bool
     candidates: int
     near: Rate | None
+    own: Cutoff | None = None
+    near_own: Rate | None = None
+    near_own_at_threshold_interval: tuple[float, float] | None = None
 
 
 class Disagreement(_Section):

@@ -6,21 +6,12 @@ import pytest
 from click.testing import CliRunner
 from curation_world import CANARY, FRESH, make_build
 
-from curation.audit import NEAREST, AuditConfig, combine, run_audit
+from curation.audit import NEAREST, AuditConfig, run_audit
 from curation.planted import COPY, HANDLED, NOBODY, OTHER_PHOTO, blend_name, draw_members, handle
 from curation.report import FLAGS, REPORT, AuditReport, Planted
 from mema.cli import cli
 from mema.config import validate
 from mema.errors import UserError
-
-
-def test_majority_must_name_the_same_person():
-    first, second, third = (np.zeros((2, 3), bool) for _ in range(3))
-    first[0, 0] = second[0, 1] = third[0, 2] = True  # three recognisers, three people
-    first[1, 2] = second[1, 2] = True
-    joined = combine({name: {"patients": t} for name, t in zip("abc", (first, second, third), strict=True)})
-    assert joined["any"]["patients"].any(axis=1).tolist() == [True, True]
-    assert joined["majority"]["patients"].any(axis=1).tolist() == [False, True]
 
 
 def test_planted_copies_are_flagged_and_the_private_table_names_the_photo(released):

@@ -125,7 +125,9 @@ def test_false_accepts_are_those_of_a_loop():
     assert nobody.value == nobody.low == 0 < nobody.high
 
 
-def test_a_group_that_is_told_apart_less_well_shows_and_a_small_one_is_not_told():
+@pytest.fixture(scope="module")
+def groups():
+    """Rates of 40 women, of 40 men who look alike, and of too few old people, at two rates: {(group, far): rate}."""
     random = np.random.default_rng(1)
     genders = ["female"] * 40 + ["male"] * 40
     patients = [record(row, row, gender=gender, age=30.0) for row, gender in enumerate(genders)]
@@ -134,15 +136,56 @@ def test_a_group_that_is_told_apart_less_well_shows_and_a_small_one_is_not_told(
     crowd[40:80] = crowd[40] + 0.5 * crowd[40:80]
     vectors = {"one": unit(crowd)}
     subjects = [one.subject_id for one in patients]
-    thresholds = {"one": calibrate(vectors["one"], subjects, 0.05, pairs="all")}
-    candidates = [record(200 + row, 200 + row, gender="female") for row in range(4)]
-    flags = {"one": np.array([True, False, False, False])}
-    rates = {one.group: one for one in group_rates(patients, candidates, vectors, flags, thresholds, seed=0)}
-    assert rates["male"].false_accepts.low > 0.05 > rates["female"].false_accepts.value
-    assert rates["male"].pairs == 40 * 39 // 2 and rates["male"].resolved
-    assert rates["female"].candidates == 4 and rates["female"].near.value == 0.25 and rates["male"].near is None
-    small = rates["from 65"]
+    common = [{"one": calibrate(vectors["one"], subjects, far, pairs="all")} for far in (0.05, 1e-4)]
+    candidates = [record(200 + row, 200 + row, gender=("female", "male")[row % 2]) for row in range(8)]
+    nearest = {"one": np.linspace(0.3, 1.0, 8).astype(np.float32)}
+    rates = list(group_rates(patients, candidates, vectors, nearest, common, seed=0))
+    return {(one.group, one.far): one for one in rates}, vectors["one"], common[0]["one"], nearest["one"]
+
+
+def test_a_group_that_is_told_apart_less_well_shows_and_a_small_one_is_not_told(groups):
+    rates, _, common, nearest = groups
+    female, male, small = (rates[group, 0.05] for group in ("female", "male", "from 65"))
+    assert male.false_accepts.low > 0.05 > female.false_accepts.value
+    assert male.pairs == 40 * 39 // 2 and male.resolved
+    assert female.candidates == 4 and female.near.value == np.mean(nearest[::2] < common.distance)
     assert (small.patients, small.pairs, small.false_accepts, small.resolved) == (None, None, None, False)
+    assert small.own is small.near_own is None
+
+
+def test_a_group_has_a_threshold_of_its_own(groups):
+    rates, vectors, common, nearest = groups
+    for group, rows in (("female", slice(0, 40)), ("male", slice(40, 80))):
+        one = rates[group, 0.05]
+        gaps = np.linalg.norm(vectors[rows][:, None] - vectors[rows][None], axis=2)[np.triu_indices(40, 1)]
+        # 5 % of the group's 780 pairs, whatever the common threshold takes.
+        assert np.sum(gaps < one.own.distance - 1e-6) == 39
+        assert one.own.low <= one.own.distance <= one.own.high and one.own.pairs == 780
+        own = nearest[(0 if group == "female" else 1) :: 2]
+        assert one.near_own.value == np.mean(own < one.own.distance)
+        low, high = one.near_own_at_threshold_interval
+        assert low <= one.near_own.value <= high
+    assert rates["male", 0.05].own.high < common.distance < rates["female", 0.05].own.distance
+
+
+def test_too_few_pairs_set_no_threshold(groups):
+    one = groups[0]["male", 1e-4]
+    assert not one.resolved and one.own is one.near_own is one.near_own_at_threshold_interval is None
+
+
+def test_the_page_shows_both_thresholds_and_no_small_group(released, groups):
+    values = AuditReport.load(released.audit).model_dump()
+    shown = AuditReport.model_validate({**values, "groups": [one.model_dump() for one in groups[0].values()]})
+    page = render_page(shown)
+    (table,) = re.findall(r"<thead><tr><th>Group</th>.*?</table>", page, re.S)
+    one = groups[0]["male", 0.05]
+    for figure in (f"{one.own.distance:.3f}", f"{one.own.low:.3f} to {one.own.high:.3f}"):
+        assert figure in table
+    assert f"{100 * one.near_own.value:.1f}" in table and f"{100 * one.near.value:.1f}" in table
+    assert table.count("too few pairs") == 3 and "from 65" not in table
+    said = " ".join(not_tested(shown))
+    assert "fewer than 10 patients are too small to test: age from 65" in said
+    assert "1 in 10,000 could be read: gender female, gender male, age 18 to 39." in said
 
 
 def test_groups_have_no_gaps():
