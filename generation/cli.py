@@ -84,6 +84,18 @@ def attributes(names: tuple[str, ...], photos: int, size: int, seed: int, worker
 
 
 @phantom.command()
+@click.option("--patients", default=200, show_default=True, help="With a tumour, one photo each.")
+@click.option("--weights", type=click.Path(path_type=Path, exists=True), help="A folder; the shipped weights without.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--workers", default=1, show_default=True)
+def segmenter(patients: int, weights: Path | None, seed: int, workers: int) -> None:
+    """Measure how well the segmenter outlines a tumour from one click."""
+    from generation.phantom.measure_segmenter import measure_segmenter
+
+    _say("segmenter, IoU to the truth", measure_segmenter(patients, seed=seed, folder=weights, workers=workers))
+
+
+@phantom.command()
 @click.option("--clinic", default="eye_clinic", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="PNG to write.")
 @click.option("--patients", is_flag=True, help="Patients over their photos instead of signs by severity.")

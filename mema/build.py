@@ -157,6 +157,11 @@ class Build:
         return self.runs / "annotations"
 
     @property
+    def proposals(self) -> Path:
+        """First outlines of tumours, one PNG per kept image, for annotators to correct."""
+        return self.runs / "proposals"
+
+    @property
     def label_studio(self) -> Path:
         """What was pushed to Label Studio, and its answers as they were fetched."""
         return self.runs / "label-studio"

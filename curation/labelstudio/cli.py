@@ -1,4 +1,4 @@
-"""Commands of annotation: ``mema annotate serve|push|pull|agreement --config configs/demo.yaml``."""
+"""Commands of annotation: ``mema annotate serve|segmenter|preannotate|push|pull|agreement --config …``."""
 
 from __future__ import annotations
 
@@ -47,6 +47,57 @@ def serve(config_path: Path, port: int, database: str | None) -> None:
 
 @annotate.command()
 @CONFIG
+@click.option("--port", type=click.IntRange(1, 65535), default=9090, show_default=True, help="Port on this machine.")
+def segmenter(config_path: Path, port: int) -> None:
+    """Answer the smart tools beside a running server: a click or a box gives an outline. Ctrl+C stops it."""
+    from curation.labelstudio.access import connect, find_access
+    from curation.labelstudio.config import LabelStudioConfig
+    from curation.labelstudio.server import home
+    from curation.segmenting.attachment import SEGMENTER, credentials
+    from curation.segmenting.backend import HOST, Backend
+    from curation.segmenting.backend import serve as serve_
+    from curation.segmenting.segmenter import load_segmenter
+
+    config = Build.load(config_path).section("label_studio", LabelStudioConfig)
+    model = load_segmenter(config.segmenter)
+    access = find_access(home())
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with contextlib.closing(connect(access)) as client:
+        known = credentials(home(), f"http://{HOST}:{port}")
+        server = serve_(Backend(model, access, client, known["user"], known["password"]), port)
+        click.echo(f"{model.version}: {known['url']}, password: {home() / SEGMENTER}")
+        click.echo("`mema annotate push` attaches it to projects when the build says smart: true. Ctrl+C stops it.")
+        # It ends at Ctrl+C by itself.
+        server.serve_forever()
+
+
+@annotate.command()
+@CONFIG
+@click.option(
+    "--clicks", type=click.Path(path_type=Path, dir_okay=False), help="CSV: image_id, x, y in pixels, inside (0 or 1)."
+)
+@click.option(
+    "--least-score", default=0.5, show_default=True, help="IoU to expect of an outline that no click asked for."
+)
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder; runs/<build>/proposals without.")
+def preannotate(config_path: Path, clicks: Path | None, least_score: float, out: Path | None) -> None:
+    """Outline the tumour in every image that `push` will show; again, it goes on where it was."""
+    from curation.filter import KEPT
+    from curation.labelstudio.config import LabelStudioConfig
+    from curation.segmenting.proposals import propose
+    from curation.segmenting.segmenter import load_segmenter
+    from mema.imageset import ImageSet
+
+    build = Build.load(config_path)
+    images = ImageSet.open(build.filtered / KEPT)
+    model = load_segmenter(build.section("label_studio", LabelStudioConfig).segmenter)
+    folder = out or build.proposals
+    count = propose(images, folder, model, clicks=clicks, least_score=least_score)
+    click.echo(f"{count} of {images.count} images have an outline; `mema annotate push --masks {folder}` shows them")
+
+
+@annotate.command()
+@CONFIG
 @click.option(
     "--masks", type=click.Path(path_type=Path, file_okay=False, exists=True), help="PNG per image id: a first proposal."
 )
@@ -80,6 +131,8 @@ def pull(config_path: Path) -> None:
     click.echo(f"answers: {build.answers}")
     if build.section("annotate", AnnotateConfig).by != "physicians":
         click.echo(f"{config_path} releases the oracle's reading; these answers with annotate: {{by: physicians}}")
+    if pulled.missing:
+        raise UserError("; ".join(pulled.missing))
 
 
 @annotate.command()

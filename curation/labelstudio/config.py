@@ -33,19 +33,22 @@ REASONS = {
 SEVERITY_KEYS = "iop"
 DISEASE_KEYS = "123456789"
 
+# Numbered by hand: the page shows a list without its numbers.
 INSTRUCTIONS = """<p>Each picture was made by a computer; no patient is in it. Judge what you <b>see</b>.</p>
-<ol>
-<li><b>Accept or reject.</b> Accept a picture from which you could make a diagnosis. Otherwise reject it and say
-why.</li>
-<li><b>Disease</b> and <b>severity</b>, when you accept. Leave the severity open if you cannot tell it.</li>
-<li><b>Tumour.</b> If you see a tumour, choose <i>tumor</i> (key T) and paint it. If one is painted already, correct it
-with brush and eraser.</li>
-<li><b>Submit</b> (Ctrl+Enter). The next picture comes by itself; some come twice.</li>
-</ol>
+<p><b>1. Accept or reject.</b> Accept a picture from which you could make a diagnosis. Otherwise reject it and say
+why.</p>
+<p><b>2. Disease</b> and <b>severity</b>, when you accept. Leave the severity open if you cannot tell it.</p>
+<p><b>3. Tumour.</b> If you see a tumour, choose <i>tumor</i> above the picture (key T) and paint it. If one is painted
+already, correct it with brush and eraser.</p>
+<p><b>4. Submit</b> (Ctrl+Enter). The next picture comes by itself; some come twice. The list of projects says how many
+you have answered.</p>
 <p>Keys: A accept, X reject, digits for the disease, I, O, P for slight, mid, heavy, T tumor. Notes are free; write no
 name into them.</p>"""
-SMART = """<p>A click on the tumour with the point tool proposes its outline: turn on <i>Auto-Accept Suggestions</i>
-below the picture first.</p>"""
+SMART_TOOLS = {"KeyPointLabels": "click", "RectangleLabels": "box"}
+SMART = """<p>An outline can be proposed to you. Turn on <i>Auto-Annotation</i> below the picture, then <i>Auto-Accept
+Suggestions</i> beside it. Choose <i>click</i> above the picture, press M, and click on the tumour; or choose
+<i>box</i>, rest the pointer on the lowest tool beside the picture, choose the box there and draw it around the tumour.
+Correct what appears with brush and eraser.</p>"""
 
 AnnotatorName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
 
@@ -56,7 +59,8 @@ class LabelStudioConfig(Config):
     ``annotators`` are pseudonyms: they stand in the release. Each image goes to ``per_image`` of them (None: to all),
     a share ``repeated`` of everyone's images is shown to them twice, in an order that ``seed`` shuffles.
     ``adjudicators`` settle disputes; without any, the annotators look again. ``email_domain`` completes the names to
-    logins. ``smart`` adds the tools that ask a model behind the server for an outline.
+    logins. ``smart`` adds the tools that ask a model behind the server for an outline: ``segmenter``, which
+    ``curation.segmenting.segmenter`` finds by name or path.
     """
 
     annotators: tuple[AnnotatorName, ...] = Field(
@@ -68,6 +72,7 @@ class LabelStudioConfig(Config):
     seed: int = Field(default=0, ge=0)
     email_domain: str = Field(default="example.org", pattern=r"^[a-z0-9.-]{1,100}$")
     smart: bool = False
+    segmenter: str = Field(default="phantom-segmenter", min_length=1)
 
     @model_validator(mode="after")
     def _consistent(self) -> LabelStudioConfig:
@@ -92,15 +97,17 @@ def labelling_xml(taxonomy: Taxonomy, *, smart: bool = False) -> str:
     view = _element(None, "View", style="display: flex; gap: 1em")
     left = _element(view, "View", style="flex: 65%")
     right = _element(view, "View", style="flex: 35%")
+    if any(disease.lesion_mask for disease in taxonomy.diseases):
+        labels = _element(left, "View", style="display: flex; gap: 1em")
+        brush = _element(labels, "BrushLabels", name=MASK, toName=IMAGE, smart="false")
+        _element(brush, "Label", value=TUMOR, background="#d4380d", hotkey="t")
+        for tag, how in SMART_TOOLS.items() if smart else ():
+            tool = _element(labels, tag, name=f"smart_{tag[:-6].lower()}", toName=IMAGE, smart="true", smartOnly="true")
+            _element(tool, "Label", value=how, background="#1677ff")
+
+    # Below the brush: on a small screen what stands under the picture is out of sight.
     _element(left, "Image", name=IMAGE, value="$image", zoom="true", zoomControl="true", brightnessControl="true",
              contrastControl="true")  # fmt: skip
-    if any(disease.lesion_mask for disease in taxonomy.diseases):
-        brush = _element(left, "BrushLabels", name=MASK, toName=IMAGE)
-        _element(brush, "Label", value=TUMOR, background="#d4380d", hotkey="t")
-        for tag in ("KeyPointLabels", "RectangleLabels") if smart else ():
-            tool = _element(left, tag, name=f"smart_{tag[:-6].lower()}", toName=IMAGE, smart="true", smartOnly="true")
-            _element(tool, "Label", value=TUMOR, background="#1677ff")
-
     _element(right, "Header", value="Could you make a diagnosis from this picture?")
     _choices(right, DECISION, {ACCEPT: (ACCEPT, "a"), REJECT: (REJECT, "x")}, required=True, inline=True)
     accepted = _shown_when(right, ACCEPT)
@@ -115,7 +122,7 @@ def labelling_xml(taxonomy: Taxonomy, *, smart: bool = False) -> str:
     _element(rejected, "Header", value="Why not?")
     _choices(rejected, REASON, REASONS, required=True)
     _element(right, "TextArea", name=NOTES, toName=IMAGE, rows="3", maxSubmissions="1", editable="true",
-             placeholder="Notes, if any. No names.")  # fmt: skip
+             showSubmitButton="false", placeholder="Notes, if any. No names.")  # fmt: skip
     ElementTree.indent(view)
     return ElementTree.tostring(view, encoding="unicode")
 

@@ -31,10 +31,12 @@ MAX_EXPORT_BYTES = 8 * 2**30
 
 
 class Pulled(NamedTuple):
-    """How far annotators are, ``(round, annotator) -> (answered, asked)``, and one line per problem."""
+    """How far annotators are, ``(round, annotator) -> (answered, asked)``, one line per problem, and one per project
+    that was deleted on the server before anything of it was pulled."""
 
     progress: dict[tuple[int, str], tuple[int, int]]
     problems: list[str]
+    missing: tuple[str, ...] = ()
 
 
 def pull(build: Build, *, say: Callable[[str], Any] = print) -> Pulled:
@@ -54,12 +56,16 @@ def pull(build: Build, *, say: Callable[[str], Any] = print) -> Pulled:
     # Of all accounts only the annotators', under their pseudonyms: the others are nobody's business here.
     names = {name for plan in rounds for name in plan.annotators}
     write_json(build.label_studio / ACCOUNTS, {name: users.get(config.email(name)) for name in sorted(names)})
+    missing: list[str] = []
     for plan in rounds:
         for annotator, project in plan.projects.items():
-            lost = _fetch(client, access, project, export_path(build, plan, annotator, project))
-            if lost:
+            path = export_path(build, plan, annotator, project)
+            lost = _fetch(client, access, project, path)
+            if lost and not path.exists():
+                missing.append(f"round {plan.number}, {annotator}: {lost}")
+            elif lost:
                 say(f"round {plan.number}, {annotator}: {lost}")
-    return assemble(build, rounds, say=say)
+    return assemble(build, rounds, say=say)._replace(missing=tuple(missing))
 
 
 def export_path(build: Build, plan: Round, annotator: str, project: int) -> Path:
@@ -191,21 +197,16 @@ def _fetch(client: httpx.Client, access: Access, project: int, path: Path) -> st
     """Fetch a project's answers to ``path``; returns a line when the server has less than was fetched before."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    with explained(access):
-        parameters = {"exportType": "JSON", "download_all_tasks": "false"}
-        # The server answers when it has written the whole export, which takes minutes for a large project.
-        patience = httpx.Timeout(30, read=3600)
-        url = f"/api/projects/{project}/export"
-        with client.stream("GET", url, params=parameters, timeout=patience) as answer, part.open("wb") as file:
-            if answer.status_code == 404:
-                part.unlink()
-                kept = "what was pulled before is kept" if path.exists() else "nothing of it was ever pulled"
-                return f"project {project} was deleted on {access.url}; {kept}"
-            answer.raise_for_status()
-            for chunk in answer.iter_bytes():
-                if file.tell() + len(chunk) > MAX_EXPORT_BYTES:
-                    raise UserError(f"{access.url}: the export of project {project} exceeds {MAX_EXPORT_BYTES} bytes")
-                file.write(chunk)
+    try:
+        there = _download(client, access, project, part)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    if not there:
+        kept = "what was pulled before is kept"
+        if not path.exists():
+            kept = "nothing of it was ever pulled: `mema annotate push --recreate` pushes its tasks again"
+        return f"project {project} was deleted on {access.url}; {kept}"
     lost = ""
     if path.exists():
         before, now = _answered(path), _answered(part)
@@ -215,6 +216,24 @@ def _fetch(client: httpx.Client, access: Access, project: int, path: Path) -> st
             lost = f"{before - now} tasks lost their answer on the server; what was pulled before is kept: {kept_as}"
     part.replace(path)
     return lost
+
+
+def _download(client: httpx.Client, access: Access, project: int, part: Path) -> bool:
+    """Write a project's export to ``part``; returns whether the project is there."""
+    url = f"/api/projects/{project}/export"
+    parameters = {"exportType": "JSON", "download_all_tasks": "false"}
+    # The server answers when it has written the whole export, which takes minutes for a large project.
+    patience = httpx.Timeout(30, read=3600)
+    with explained(access), client.stream("GET", url, params=parameters, timeout=patience) as answer:
+        if answer.status_code == 404:
+            return False
+        answer.raise_for_status()
+        with part.open("wb") as file:
+            for chunk in answer.iter_bytes():
+                if file.tell() + len(chunk) > MAX_EXPORT_BYTES:
+                    raise UserError(f"{access.url}: the export of project {project} exceeds {MAX_EXPORT_BYTES} bytes")
+                file.write(chunk)
+    return True
 
 
 def _answered(path: Path) -> int:

@@ -23,6 +23,7 @@ from curation.labelstudio.config import IMAGE, INSTRUCTIONS, MASK, SMART, TUMOR,
 from curation.labelstudio.rle import encode
 from curation.labelstudio.rounds import Round, Shown, load_rounds
 from curation.labelstudio.server import home
+from curation.segmenting.attachment import attach
 from mema.build import Build
 from mema.errors import UserError
 from mema.files import atomic_write
@@ -77,6 +78,9 @@ def push(
                     for shown, key, url in zip(batch, keys, urls, strict=True)
                 ]
                 client.post(f"/api/projects/{project}/import", json=tasks).raise_for_status()
+            if config.smart:
+                # After the tasks: a project without predictions would take the model's in the place of proposals.
+                attach(client, project, home(), say)
         say(f"{name}: {len(queue)} tasks, {len(missing)} of them new: {access.url}/projects/{project}")
     return plan
 

@@ -5,7 +5,7 @@ import os
 import pytest
 from label_studio_world import VENV, LiveServer
 
-from curation.labelstudio import server
+from curation.labelstudio import access, server
 from mema.errors import UserError
 
 
@@ -22,3 +22,11 @@ def live(tmp_path_factory):
     one.start()
     yield one
     one.stop()
+
+
+@pytest.fixture
+def here(live, monkeypatch):
+    """Commands and functions of the test meet the session's server."""
+    monkeypatch.setenv("MEMA_LABEL_STUDIO", str(live.home))
+    monkeypatch.delenv(access.URL, raising=False)
+    monkeypatch.delenv(access.TOKEN, raising=False)

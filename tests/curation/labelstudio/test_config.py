@@ -58,6 +58,10 @@ def test_the_smart_tools_come_when_asked_for():
     for tag in ("KeyPointLabels", "RectangleLabels"):
         tool = page("eye_clinic", smart=True).find(f".//{tag}")
         assert tool.get("smart") == tool.get("smartOnly") == "true"
+    # Each button beside the picture says something else, and a smart one chooses its own tool, not the brush.
+    names = [label.get("value") for label in page("eye_clinic", smart=True).iter("Label")]
+    assert len(set(names)) == len(names) == 3
+    assert page("eye_clinic", smart=True).find(".//BrushLabels").get("smart") == "false"
 
 
 @pytest.mark.parametrize(

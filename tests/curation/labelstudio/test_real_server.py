@@ -1,20 +1,15 @@
 """The whole way on a real server: push, three annotators, pull, agreement, disputes; and what can go wrong on it."""
 
-import csv
 import io
 import json
-import os
 import re
-import subprocess
-import sys
 import zipfile
 from collections import Counter
-from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
-from label_studio_world import DISEASES, SHAPE, make_build
+from label_studio_world import DISEASES, SHAPE, choice, make_build, run_command
 from PIL import Image
 
 from curation.agreement import DISPUTES, run_agreement
@@ -27,7 +22,7 @@ from mema.errors import UserError
 from mema.imageset import ImageSet
 from mema.taxonomy import load_taxonomy
 
-pytestmark = pytest.mark.label_studio
+pytestmark = [pytest.mark.label_studio, pytest.mark.usefixtures("here")]
 
 CLINIC = load_taxonomy("eye_clinic")
 PEOPLE = ("annotator-1", "annotator-2", "annotator-3")
@@ -37,37 +32,8 @@ DIVIDED = {"virtual-0000", "virtual-0001", "virtual-0035"}
 TASKS = 67  # of each annotator: 64 and, of a share of 0.05, three again
 
 
-@pytest.fixture(autouse=True)
-def here(live, monkeypatch):
-    monkeypatch.setenv("MEMA_LABEL_STUDIO", str(live.home))
-    monkeypatch.delenv(access.URL, raising=False)
-    monkeypatch.delenv(access.TOKEN, raising=False)
-
-
 def quiet(line):
     pass
-
-
-def tasks_of(live, project):
-    answer = live.admin.get("/api/tasks/", params={"project": project, "page_size": 1000, "fields": "all"})
-    return answer.raise_for_status().json()["tasks"]
-
-
-def log_in(live, name):
-    """A client with the annotator's own token, got with the password that was handed out."""
-    with (live.home / access.PASSWORDS).open() as file:
-        passwords = {row["email"]: row["password"] for row in csv.DictReader(file)}
-    email = f"{name}@example.org"
-    with httpx.Client(base_url=live.url, follow_redirects=True, timeout=60) as web:
-        web.get("/user/login/")
-        form = {"email": email, "password": passwords[email], "csrfmiddlewaretoken": web.cookies["csrftoken"]}
-        web.post("/user/login/", data=form, headers={"Referer": f"{live.url}/user/login/"}).raise_for_status()
-        token = web.get("/api/current-user/token").raise_for_status().json()["token"]
-    return httpx.Client(base_url=live.url, headers={"Authorization": f"Token {token}"}, timeout=60)
-
-
-def choice(name, code):
-    return {"type": "choices", "from_name": name, "to_name": "image", "value": {"choices": [code]}}
 
 
 def opinion(name, image_id, again):
@@ -96,15 +62,6 @@ def result_of(name, image_id, again):
         return [choice("decision", "reject"), choice("reason", "artefact")]
     said = [choice("decision", "accept"), choice("disease", disease), choice("severity", "mid")]
     return [*said, mask_region(painted(name, image_id, again))] if disease in ("bcc", "scc") else said
-
-
-def answer_all(live, plan, name, say=result_of):
-    shown = {plan.key(one): one for one in plan.queue(name)}
-    with log_in(live, name) as client:
-        for task in tasks_of(live, plan.projects[name]):
-            one = shown[task["data"]["key"]]
-            body = {"result": say(name, one.image_id, one.again), "lead_time": 7.5}
-            client.post(f"/api/tasks/{task['id']}/annotations/", json=body).raise_for_status()
 
 
 def count_tasks(live):
@@ -153,7 +110,7 @@ def pulled(live, pushed):
         patch.setenv("MEMA_LABEL_STUDIO", str(live.home))
         (plan,) = load_rounds(build.label_studio)
         for name in PEOPLE:
-            answer_all(live, plan, name)
+            live.answer(plan, name, result_of)
         with pytest.MonkeyPatch.context() as breaking:
             kill_after(live, breaking, pull, "_fetch", 1)
             with pytest.raises(UserError, match="the server does not answer"):
@@ -172,7 +129,7 @@ def test_a_killed_push_goes_on_and_nothing_doubles(live, pushed):
     assert again == resumed
     (plan,) = load_rounds(build.label_studio)
     for name in PEOPLE:
-        keys = [task["data"]["key"] for task in tasks_of(live, plan.projects[name])]
+        keys = [task["data"]["key"] for task in live.tasks(plan.projects[name])]
         assert Counter(keys) == Counter(plan.key(shown) for shown in plan.queue(name))
 
 
@@ -181,8 +138,8 @@ def test_annotators_are_blind_and_see_the_very_pixels(live, pushed):
     (plan,) = load_rounds(build.label_studio)
     images = {face.record.image_id: face.image for face in ImageSet.open(build.filtered / KEPT).faces()}
     by_key = {plan.key(shown): shown.image_id for shown in plan.queue(PEOPLE[0])}
-    with log_in(live, PEOPLE[0]) as client:
-        for task in tasks_of(live, plan.projects[PEOPLE[0]])[::9]:
+    with live.log_in(PEOPLE[0]) as client:
+        for task in live.tasks(plan.projects[PEOPLE[0]])[::9]:
             assert set(task["data"]) == {"image", "key"}
             assert re.fullmatch(r"[0-9a-f]{24}", task["data"]["key"])
             assert re.fullmatch(r"/data/local-files/\?d=[0-9a-f]{16}/[0-9a-f]{24}\.png", task["data"]["image"])
@@ -198,14 +155,15 @@ def test_annotators_are_blind_and_see_the_very_pixels(live, pushed):
 def test_only_those_who_log_in_see_images(live, pushed):
     build, _ = pushed
     (plan,) = load_rounds(build.label_studio)
-    url = tasks_of(live, plan.projects[PEOPLE[0]])[0]["data"]["image"]
+    url = live.tasks(plan.projects[PEOPLE[0]])[0]["data"]["image"]
     assert httpx.get(live.url + url).status_code in (401, 403)
 
 
 def test_pull_brings_back_what_was_said_everyones_apart(pulled):
-    build, plan, (progress, problems) = pulled
-    assert problems == []
-    assert progress == {(0, name): (TASKS, TASKS) for name in PEOPLE}
+    build, plan, result = pulled
+    assert result.problems == []
+    assert result.missing == ()
+    assert result.progress == {(0, name): (TASKS, TASKS) for name in PEOPLE}
     for folder, again in ((build.answers, False), (build.answers / REPEATS, True)):
         given = read_annotations(folder, CLINIC, candidates="c0ffee")
         assert len(given) == sum(shown.again == again for name in PEOPLE for shown in plan.queue(name))
@@ -227,7 +185,7 @@ def test_the_servers_own_converter_reads_the_same_masks(live, pulled):
         f"/api/projects/{plan.projects[PEOPLE[0]]}/export", params={"exportType": "BRUSH_TO_PNG"}
     ).raise_for_status()
     shown = {plan.key(one): one for one in plan.queue(PEOPLE[0])}
-    by_task = {task["id"]: shown[task["data"]["key"]] for task in tasks_of(live, plan.projects[PEOPLE[0]])}
+    by_task = {task["id"]: shown[task["data"]["key"]] for task in live.tasks(plan.projects[PEOPLE[0]])}
     with zipfile.ZipFile(io.BytesIO(export.content)) as archive:
         assert archive.namelist()
         for name in archive.namelist():
@@ -271,7 +229,7 @@ def test_disputes_are_pushed_on_their_own_and_settled(live, pulled):
     assert (plan.number, set(plan.images), plan.annotators) == (1, DIVIDED, ("senior",))
     assert push.push(build, settle=True, say=quiet) == plan
     assert count_tasks(live)["campaign, disputes 1: senior"] == len(DIVIDED)
-    answer_all(live, plan, "senior", lambda *_: [choice("decision", "accept"), choice("disease", "tao")])
+    live.answer(plan, "senior", lambda *_: [choice("decision", "accept"), choice("disease", "tao")])
     pull.pull(build, say=quiet)
     given = read_annotations(build.answers, CLINIC, candidates="c0ffee")
     assert disputes(given) == []
@@ -287,7 +245,7 @@ def test_proposals_hostile_answers_and_a_deleted_project(live, tmp_path):
     Image.fromarray(proposal).save(tmp_path / "virtual-0002.png")
     plan = push.push(build, masks=tmp_path, say=quiet)
     project = plan.projects["annotator-1"]
-    tasks = {task["data"]["key"]: task for task in tasks_of(live, project)}
+    tasks = {task["data"]["key"]: task for task in live.tasks(project)}
     task_of = {number: tasks[plan.key(Shown(f"virtual-{number:04d}", False))] for number in range(4)}
     assert [len(task_of[number]["predictions"]) for number in range(4)] == [0, 0, 1, 0]
 
@@ -296,7 +254,7 @@ def test_proposals_hostile_answers_and_a_deleted_project(live, tmp_path):
     accepted = [choice("decision", "accept"), choice("disease", "bcc")]
     script = {"type": "textarea", "from_name": "notes", "to_name": "image", "value": {"text": ["<script>1</script>"]}}
     said = {0: [*accepted, bomb], 1: [*accepted, script], 2: [*accepted, *kept], 3: [choice("disease", "measles")]}
-    with log_in(live, "annotator-1") as client:
+    with live.log_in("annotator-1") as client:
         for number, result in said.items():
             url = f"/api/tasks/{task_of[number]['id']}/annotations/"
             client.post(url, json={"result": result}).raise_for_status()
@@ -320,7 +278,7 @@ def test_proposals_hostile_answers_and_a_deleted_project(live, tmp_path):
     with pytest.raises(UserError, match=f"project {project} of annotator-1 was deleted .*--recreate"):
         push.push(build, say=quiet)
     plan = push.push(build, recreate=True, say=quiet)
-    assert len(tasks_of(live, plan.projects["annotator-1"])) == 4
+    assert len(live.tasks(plan.projects["annotator-1"])) == 4
     pull.pull(build, say=quiet)
     assert (build.answers / TABLE).read_bytes() == table
 
@@ -333,7 +291,7 @@ def test_a_server_of_someone_else_gets_the_images_uploaded(live, tmp_path, monke
     push.push(build, say=quiet)
     plan = push.push(build, say=quiet)
     images = {face.record.image_id: face.image for face in ImageSet.open(build.filtered / KEPT).faces()}
-    tasks = tasks_of(live, plan.projects["guest"])
+    tasks = live.tasks(plan.projects["guest"])
     assert len(tasks) == 3
     for task in tasks:
         content = live.admin.get(task["data"]["image"]).raise_for_status().content
@@ -352,30 +310,12 @@ def test_another_plan_is_refused(pushed):
         push.push(type(build).load(path), say=quiet)
 
 
-def run_command(build, *arguments, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "mema.cli", "annotate", *arguments, "--config", str(build.config_path)],
-        env=os.environ | environment,
-        cwd=Path(__file__).parents[3],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def test_a_wrong_token_is_one_clear_line(live, pushed):
-    build, _ = pushed
-    done = run_command(build, "push", LABEL_STUDIO_URL=live.url, LABEL_STUDIO_API_KEY="0" * 40)
-    assert done.returncode == 2
-    assert done.stderr == f"mema: {live.url}: the server refuses the token: it must be an administrator's\n"
-
-
 def test_the_commands_say_what_they_did(pulled):
     build, _, _ = pulled
-    done = run_command(build, "pull")
+    done = run_command(build, "annotate", "pull")
     assert done.returncode == 0, done.stderr
     assert f"round 0, annotator-1: {TASKS} of {TASKS} answered" in done.stdout
-    done = run_command(build, "agreement")
+    done = run_command(build, "annotate", "agreement")
     assert done.returncode == 0, done.stderr
     assert "## Two by two (Cohen)" in done.stdout
     assert json.loads((build.answers / "agreement.json").read_text())["images"] == COUNT

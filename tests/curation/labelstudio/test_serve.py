@@ -2,54 +2,39 @@
 
 import contextlib
 import csv
-import os
 import signal
 import socket
 import stat
 import subprocess
-import sys
 from pathlib import Path
 
 import httpx
 import pytest
-from label_studio_world import VENV, make_build
+from label_studio_world import PHYSICIANS, ROOT, SENIOR
 
 from curation.labelstudio import access, server
 from mema.errors import UserError
 from mema.files import read_json
 
-ROOT = Path(__file__).parents[3]
-
 
 @pytest.mark.label_studio
-def test_serve_makes_accounts_and_stops_cleanly(live, tmp_path):
-    build = make_build(tmp_path, "served", 1, annotators=["dr-a", "dr-b"], adjudicators=["senior"])
-    home = tmp_path / "home"
-    home.mkdir()
-    (home / "venv").symlink_to(VENV)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-u", "-m", "mema.cli", "annotate", "serve", "--config", str(build.config_path)]
-    environment = os.environ | {"MEMA_LABEL_STUDIO": str(home)}
-    with subprocess.Popen([*command, "--port", str(port)], env=environment, cwd=ROOT, stdout=-1, text=True) as serving:
-        assert serving.stdout.readline() == f"Label Studio: http://127.0.0.1:{port}\n"
-        serving.stdout.readline()
-        assert "Ctrl+C" in serving.stdout.readline()
-        own = access.find_access(home, own=True)
-        with contextlib.closing(access.connect(own)) as client:
-            emails = {"dr-a@example.org", "dr-b@example.org", "senior@example.org"}
-            assert emails < set(access.accounts(client))
-        with (home / access.PASSWORDS).open() as file:
-            assert {row["email"] for row in csv.DictReader(file)} == emails
-        assert stat.S_IMODE(home.stat().st_mode) == 0o700
-        again = subprocess.run([*command, "--port", "1"], env=environment, cwd=ROOT, capture_output=True, text=True)
-        assert again.returncode == 2
-        assert again.stderr == f"mema: a server of {home} is running already\n"
-        serving.send_signal(signal.SIGINT)
-        assert serving.wait(60) == 0
+def test_serve_makes_accounts_and_stops_cleanly(live):
+    assert live.said[0] == f"Label Studio: {live.url}\n"
+    emails = {f"{name}@example.org" for name in (*PHYSICIANS, SENIOR)}
+    with contextlib.closing(access.connect(access.find_access(live.home, own=True))) as client:
+        assert emails <= set(access.accounts(client))
+    with (live.home / access.PASSWORDS).open() as file:
+        assert emails <= {row["email"] for row in csv.DictReader(file)}
+    assert stat.S_IMODE(live.home.stat().st_mode) == 0o700
+    again = subprocess.run(
+        [*live.command, "--port", "1"], env=live.environment, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert again.returncode == 2
+    assert again.stderr == f"mema: a server of {live.home} is running already\n"
+    assert live.stop(signal.SIGINT) == 0
     with pytest.raises(httpx.ConnectError):
-        httpx.get(f"http://127.0.0.1:{port}/health")
+        httpx.get(f"{live.url}/health")
+    live.start()
 
 
 @pytest.mark.label_studio
