@@ -77,8 +77,11 @@ class Backend:
 
     def _answer(self, request: Request, model: _Stopwatch) -> dict[str, Any]:
         given = request.authorization
-        known = given is not None and given.type == "basic" and given.username == self.user
-        if not known or not secrets.compare_digest(str(given.password).encode(), self.password.encode()):
+        if (
+            given is None
+            or (given.type, given.username) != ("basic", self.user)
+            or not secrets.compare_digest(str(given.password).encode(), self.password.encode())
+        ):
             raise Unauthorized("the segmenter wants the password that segmenter.json holds")
         version = self.segmenter.version
         answers: dict[tuple[str, str], Callable[[], dict[str, Any]]] = {

@@ -34,7 +34,7 @@ def propose(
     from tqdm import tqdm
 
     given = read_clicks(clicks) if clicks else None
-    settings = {
+    settings: dict[str, object] = {
         "segmenter": segmenter.version,
         "clicks": sha256_file(clicks) if clicks else None,
         "least_score": least_score,

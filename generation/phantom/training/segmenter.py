@@ -88,7 +88,7 @@ def build() -> SamModel:
         },
     )
     torch.manual_seed(0)
-    model = SamModel(config)
+    model: Any = SamModel(config)
     for module in model.modules():
         if hasattr(module, "reset_parameters"):
             module.reset_parameters()
