@@ -1,0 +1,1 @@
+"""k-same: a face is replaced by the average of the k that are most like it among donors' faces."""

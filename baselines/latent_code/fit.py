@@ -1,0 +1,40 @@
+r"""Fit the face code to photos and a recogniser that the benchmark does not use.
+
+    python -m baselines.latent_code.fit --images runs/demo/donors --out runs/face-code.safetensors
+
+``--images`` is a release (its training split), an image set, or an ``.npy`` file of uint8 photos (N, H, W, 3). Labels
+are not used.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from baselines.latent_code.code import fit_code, save_code
+from baselines.photos import flat_photos, load_photos
+from mema.faces.recognisers import recogniser
+
+
+def main() -> None:
+    """Parse the command line and fit."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--components", type=int, default=64)
+    parser.add_argument("--side", type=int, default=48, help="pixels of the photos that the code describes")
+    parser.add_argument("--every", type=int, default=1, help="take every so many photos")
+    parser.add_argument("--recogniser", default="phantom-arcface", help="whose identity is turned")
+    given = parser.parse_args()
+    photos = np.array(load_photos(given.images)[:: given.every])
+    flat = flat_photos(photos, given.side)
+    code = fit_code(flat, recogniser(given.recogniser).embed(photos).vectors, given.components)
+    save_code(code, given.out, origin=f"{given.images.name}, {given.recogniser}")
+    told = ", ".join(f"{correlation:.2f}" for correlation in code.correlations[::8])
+    print(f"{given.out}: {given.out.stat().st_size / 1e6:.2f} MB; every 8th correlation: {told}")
+
+
+if __name__ == "__main__":
+    main()
