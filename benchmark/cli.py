@@ -1,4 +1,4 @@
-"""Commands: ``mema benchmark methods | judge | run`` and ``mema leaderboard build | submit``."""
+"""Commands: ``mema benchmark methods | judge | export | validate | run`` and ``mema leaderboard build | submit``."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mema.errors import UserError
 from mema.options import CONFIG
 
 if TYPE_CHECKING:
     from mema.result import Result
+
+SHOWN_FAULTS = 50
 
 
 @click.group()
@@ -39,27 +42,83 @@ def judge(config_path: Path) -> None:
 
 @benchmark.command()
 @CONFIG
-@click.option(
+@click.argument("folder", type=click.Path(path_type=Path))
+def export(config_path: Path, folder: Path) -> None:
+    """Write all images that a method is given to FOLDER, as <image_id>.png, for tools that take files."""
+    from benchmark.inputs import export_inputs
+    from mema.build import Build
+
+    click.echo(f"{export_inputs(Build.load(config_path), folder)} images in {folder}")
+
+
+METHOD = click.option(
     "--method",
-    help="A file of methods/ beside the YAML, or a registered method; without it, all that the YAML lists.",
+    help="A file of methods/ beside the YAML, a registered method, module:Class, or the path of a method's YAML.",
 )
+
+
+@benchmark.command()
+@CONFIG
+@METHOD
+@click.option(
+    "--images", type=click.Path(path_type=Path), help="A folder of images <image_id>.png that some tool made."
+)
+@click.option(
+    "--result", "file", type=click.Path(path_type=Path), help="A result.json, or the folder it lies in with its bundle."
+)
+def validate(config_path: Path, method: str | None, images: Path | None, file: Path | None) -> None:
+    """Say in seconds, without a GPU, what is wrong with a method, a folder of images or a result."""
+    from benchmark.validation import check_images, check_method, check_result
+    from mema.build import Build
+
+    if sum(given is not None for given in (method, images, file)) != 1:
+        raise click.UsageError("one of --method, --images and --result is needed")
+    build = Build.load(config_path)
+    if method is not None:
+        report = check_method(build, method)
+    elif images is not None:
+        report = check_images(build, images)
+    else:
+        assert file is not None
+        report = check_result(build, file)
+    for fault in report.faults[:SHOWN_FAULTS]:
+        click.echo(f"mema: {fault}", err=True)
+    if len(report.faults) > SHOWN_FAULTS:
+        click.echo(f"mema: and {len(report.faults) - SHOWN_FAULTS} more", err=True)
+    if report.faults:
+        raise SystemExit(2)
+    click.echo(f"ok: {report.subject}")
+
+
+@benchmark.command()
+@CONFIG
+@METHOD
 @click.option(
     "--images",
     type=click.Path(path_type=Path),
     help="Score the files <image_id>.png of this folder, made by another tool, under the name of --method.",
 )
 def run(config_path: Path, method: str | None, images: Path | None) -> None:
-    """De-identify the validation split and score what comes out."""
+    """De-identify the validation split and score what comes out; without --method, by all that the YAML lists."""
     from benchmark.config import BenchmarkConfig
     from benchmark.run import run_method, score_folder
     from mema.build import Build
 
     if images and not method:
         raise click.UsageError("--images needs --method: the name to score them under")
-    plan = Build.load(config_path)
-    names = [method] if method else plan.section("benchmark", BenchmarkConfig).methods
-    for name in names:
-        _report(score_folder(plan, name, images) if images else run_method(plan, name))
+    build = Build.load(config_path)
+    if method:
+        _report(score_folder(build, method, images) if images else run_method(build, method))
+        return
+    stopped = []
+    for name in build.section("benchmark", BenchmarkConfig).methods:
+        try:
+            _report(run_method(build, name))
+        except UserError as error:  # one method that cannot run costs no other
+            click.echo(f"mema: {error}", err=True)
+            stopped.append(name)
+    if stopped:
+        raise UserError(f"{len(stopped)} methods have no result: {', '.join(stopped)}")
 
 
 def _report(result: Result) -> None:
@@ -74,23 +133,57 @@ def _report(result: Result) -> None:
 
 @click.group()
 def leaderboard() -> None:
-    """Render the leaderboard from results."""
+    """Keep results and render the leaderboard from them."""
+
+
+SHELF = click.option(
+    "--shelf",
+    type=click.Path(path_type=Path),
+    default=Path("leaderboard"),
+    show_default=True,
+    help="Where results that were handed in are kept.",
+)
+OPTIONAL_CONFIG = click.option(
+    "--config", "config_path", type=click.Path(path_type=Path), help="The YAML of the build that holds the release."
+)
 
 
 @leaderboard.command()
-@CONFIG
-def build(config_path: Path) -> None:
-    """Write the page from the results of the build and those handed in for its release."""
-    from benchmark.leaderboard.build import build_leaderboard
+@OPTIONAL_CONFIG
+@SHELF
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("runs/leaderboard"),
+    show_default=True,
+    help="Without --config: where a folder for each release goes.",
+)
+def build(config_path: Path | None, shelf: Path, output: Path) -> None:
+    """Write the pages of a build's results, with those handed in for its release; without --config, of the shelf."""
+    from benchmark.leaderboard.build import build_from_shelf, build_leaderboard
     from mema.build import Build
 
-    click.echo(build_leaderboard(Build.load(config_path)))
+    written = [build_leaderboard(Build.load(config_path), shelf)] if config_path else build_from_shelf(output, shelf)
+    for path in written:
+        click.echo(path)
 
 
 @leaderboard.command()
 @click.argument("result", type=click.Path(path_type=Path))
-def submit(result: Path) -> None:
-    """Check a result.json and keep it in leaderboard/, from where it goes on the page."""
-    from benchmark.leaderboard import submissions
+@OPTIONAL_CONFIG
+@SHELF
+def submit(result: Path, config_path: Path | None, shelf: Path) -> None:
+    """Check RESULT, a result.json or its folder, and keep it with its per-image bundle; say where it ranks.
 
-    click.echo(submissions.submit(result))
+    The first result for a release needs --config: what the others are checked by is taken from that build.
+    """
+    from benchmark.board import Board
+    from benchmark.leaderboard import submissions
+    from benchmark.results import read_result
+    from mema.build import Build
+
+    read = read_result(result)
+    board = submissions.board_for(read.release, Board.of(Build.load(config_path)) if config_path else None, shelf)
+    click.echo(submissions.submit(read, board, shelf))
+    place = next(one for one in submissions.ranking(board, shelf) if one.method == read.method.name)
+    click.echo(f"rank {place.rank} ({place.rank_low}-{place.rank_high}), tie group {place.group}")

@@ -1,8 +1,9 @@
 """The judge: what all methods of one release share, made once (``mema benchmark judge --config configs/demo.yaml``).
 
-A folder with the fine-tuned disease classifier, the recognisers' vectors of the validation originals, the calibrated
-thresholds, and ``judge.json``, written last, which says for which release and protocol it holds. Everything in it is
-derived from the release, so it is as public as the release.
+A folder with the fine-tuned disease classifiers, a reader of another family, the recognisers' vectors of the
+validation originals, the calibrated thresholds, the attackers' photos and certificates, and ``judge.json``, written
+last, which says for which release and protocol it holds. Everything in it is derived from the release, so it is as
+public as the release.
 """
 
 from __future__ import annotations
@@ -13,37 +14,57 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from benchmark.attacks.certificates import certify
+from benchmark.attacks.material import check_disjoint, write_other_photos, write_own_photos
 from benchmark.config import BenchmarkConfig
+from benchmark.ridge import Ridge
+from benchmark.tracks import shortcut
 from mema.build import Build
 from mema.errors import UserError
 from mema.files import atomic_write, read_json, write_json
 from mema.imageset import Face, ImageSet
 from mema.release import Release
+from mema.result import Attack
 from mema.taxonomy import load_taxonomy
 
 if TYPE_CHECKING:
     from mema.classifier import DiseaseClassifier
 
-CLASSIFIER = "classifier.safetensors"
+CLASSIFIER = "classifier-{}.safetensors"
+READER = "reader.safetensors"
 VECTORS = "originals.safetensors"
 REPORT = "judge.json"
+OWN = "attackers"
+OTHERS = "other-photos"
 
 
 class MatchThreshold(NamedTuple):
-    """A verification distance at the protocol's FAR, with the ends of its own 95 % interval."""
+    """Verification distances at the protocol's two FARs, each with the ends of its own 95 % interval."""
 
     distance: float
     low: float
     high: float
+    strict: float
+    strict_low: float
+    strict_high: float
 
 
 class Judge(NamedTuple):
-    """``vectors`` are unit vectors (N, D) of the validation originals per recogniser, ``found`` is bool (N,)."""
+    """``vectors`` are unit vectors (N, D) of the validation originals per recogniser, ``found`` is bool (N,).
 
-    classifier: DiseaseClassifier
+    ``correct`` is what ``shortcut.readings`` says of the originals; ``own`` and ``others`` are attackers' photos
+    (``benchmark.attacks.material``), ``certificates`` say per column whether it counts.
+    """
+
+    classifiers: list[DiseaseClassifier]
+    reader: shortcut.Reader
     vectors: dict[str, np.ndarray]
     found: np.ndarray
+    correct: dict[str, np.ndarray]
     thresholds: dict[str, MatchThreshold]
+    own: ImageSet
+    others: ImageSet
+    certificates: dict[str, Attack]
 
 
 def prepare_judge(build: Build) -> Path:
@@ -66,28 +87,46 @@ def prepare_judge(build: Build) -> Path:
     (folder / REPORT).unlink(missing_ok=True)
 
     train, validation = release.imageset("train"), release.imageset("validation")
-    labels = diseases_of(train)
+    labels, codes = diseases_of(train), load_taxonomy(release.clinic).codes
     # An unfit validation split is to be said before the training, not after it.
-    diseases_of(validation)
-    model = classifier.fine_tune(
-        train.images(),
-        labels,
-        load_taxonomy(release.clinic).codes,
-        init=init,
-        epochs=config.judge.epochs,
-        seed=config.seed,
-        label="judge",
-    )
-    classifier.save(model, folder / CLASSIFIER)
+    diseases = diseases_of(validation)
+    own = write_own_photos(train, folder / OWN, config.ladder.pairs, config.seed)
+    others = write_other_photos(validation, folder / OTHERS, config.seed)
+    check_disjoint(own, validation)
+    models = []
+    for number in range(config.judge.judges):
+        model = classifier.fine_tune(
+            train.images(),
+            labels,
+            codes,
+            init=init,
+            epochs=config.judge.epochs,
+            seed=config.seed + number,
+            label=f"judge {number + 1}",
+        )
+        classifier.save(model, folder / CLASSIFIER.format(number))
+        models.append(model)
+    reader = shortcut.fit_reader(train.images(), labels, codes)
+    atomic_write(folder / READER, save(dict(reader.map._asdict())))
 
     arrays, thresholds = {}, {}
     for name in config.recognisers:
-        arrays[name] = _embed(name, validation, config.batch_size)
-        thresholds[name] = _threshold(_embed(name, train, config.batch_size), train, config)
+        arrays[f"vectors.{name}"] = _embed(name, validation, config.batch_size)
+        thresholds[name] = _thresholds(_embed(name, train, config.batch_size), train, config)
     found = [detect(images) for images in image_batches(validation, config.batch_size)]
     arrays["found"] = np.concatenate(found).astype(np.uint8)
+    correct = shortcut.readings(models, reader, image_batches(validation, config.batch_size), diseases)
+    arrays |= {f"correct.{name}": column for name, column in correct.items()}
     atomic_write(folder / VECTORS, save(arrays))
-    write_json(folder / REPORT, {"identity": identity, "thresholds": thresholds})
+    certificates = certify(folder / "certificates", own, validation, others, config)
+    write_json(
+        folder / REPORT,
+        {
+            "identity": identity,
+            "thresholds": thresholds,
+            "certificates": {name: attack.model_dump() for name, attack in certificates.items()},
+        },
+    )
     return folder
 
 
@@ -104,9 +143,30 @@ def open_judge(folder: Path, release: Release, config: BenchmarkConfig) -> Judge
         if report["identity"].get(key) != value:
             raise UserError(f"{folder}: the judge is for another {key}: run 'mema benchmark judge' again")
     arrays = load_file(folder / VECTORS)
-    found = arrays.pop("found").astype(bool)
-    thresholds = {name: MatchThreshold(row["distance"], *row["interval"]) for name, row in report["thresholds"].items()}
-    return Judge(classifier.load(folder / CLASSIFIER), arrays, found, thresholds)
+    models = [classifier.load(folder / CLASSIFIER.format(number)) for number in range(config.judge.judges)]
+    return Judge(
+        classifiers=models,
+        reader=shortcut.Reader(Ridge(**load_file(folder / READER)), models[0].classes),
+        vectors={name: arrays[f"vectors.{name}"] for name in config.recognisers},
+        found=arrays["found"].astype(bool),
+        correct={
+            name.removeprefix("correct."): column for name, column in arrays.items() if name.startswith("correct.")
+        },
+        thresholds=thresholds_of(report),
+        own=ImageSet.open(folder / OWN),
+        others=ImageSet.open(folder / OTHERS),
+        certificates={name: Attack.model_validate(row) for name, row in report["certificates"].items()},
+    )
+
+
+def thresholds_of(report: dict[str, Any]) -> dict[str, MatchThreshold]:
+    """Return the thresholds that a judge's report states, by recogniser."""
+    thresholds = {}
+    for name, rows in report["thresholds"].items():
+        usual, strict = rows["far"], rows["strict_far"]
+        (low, high), (strict_low, strict_high) = usual["interval"], strict["interval"]
+        thresholds[name] = MatchThreshold(usual["distance"], low, high, strict["distance"], strict_low, strict_high)
+    return thresholds
 
 
 def diseases_of(imageset: ImageSet) -> list[str]:
@@ -144,9 +204,12 @@ def _embed(name: str, imageset: ImageSet, batch_size: int) -> np.ndarray:
     return np.concatenate([instrument.embed(images).vectors for images in image_batches(imageset, batch_size)])
 
 
-def _threshold(vectors: np.ndarray, imageset: ImageSet, config: BenchmarkConfig) -> dict[str, Any]:
+def _thresholds(vectors: np.ndarray, imageset: ImageSet, config: BenchmarkConfig) -> dict[str, Any]:
     """Calibrate on the training split: no subject of it is ever a probe."""
     from mema.faces.thresholds import calibrate
 
     subjects = [record.subject_id for record in imageset.records()]
-    return calibrate(vectors, subjects, config.far, seed=config.seed)._asdict()
+    return {
+        key: calibrate(vectors, subjects, far, seed=config.seed)._asdict()
+        for key, far in (("far", config.far), ("strict_far", config.strict_far))
+    }

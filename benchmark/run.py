@@ -2,122 +2,193 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmark.attacks.ladder import climb
+from benchmark.attacks.material import Material, Recover, gather
 from benchmark.config import BenchmarkConfig
 from benchmark.deidentify import Deliver, deidentify_set, from_folder, from_method
+from benchmark.inputs import inputs_of
 from benchmark.judge import Judge, diseases_of, image_batches, open_judge
+from benchmark.method_process import MethodProcess
+from benchmark.method_server import BASELINES
 from benchmark.metrics import metrics_of
-from benchmark.tracks import disease, identity
+from benchmark.names import JUDGE, check_name
+from benchmark.tracks import disease, identity, shortcut
 from mema.build import Build
 from mema.errors import UserError, nearest
 from mema.files import git_hash, hardware
 from mema.imageset import ImageSet
 from mema.registry import resolve
 from mema.release import Release
-from mema.result import Method, ReleaseReference, Result
+from mema.result import Failure, Method, ReleaseReference, Result
 from mema.weights import digest
 
-# A string, as in the command line's table: rooms do not import each other, and our methods stand as anyone's.
-BASELINES = "baselines.registry"
-JUDGE = "judge"
+
+class Bench(NamedTuple):
+    """What a method is run on and scored by, opened once; ``originals`` are the release's validation split."""
+
+    config: BenchmarkConfig
+    release: Release
+    judge: Judge
+    originals: ImageSet
+    folder: Path
+
+    @classmethod
+    def open(cls, build: Build) -> Bench:
+        """Open release and judge; UserError when one is absent or does not belong to the other."""
+        config = build.section("benchmark", BenchmarkConfig)
+        release = Release.open(build.release)
+        judge = open_judge(build.benchmark / JUDGE, release, config)
+        return cls(config, release, judge, release.imageset("validation"), build.benchmark)
 
 
 def run_method(build: Build, name: str) -> Result:
-    """Run the method called ``name`` and return its result.
+    """Run the method called ``name``, in a process of its own, and return its result.
 
-    ``name`` is a file of ``methods/`` beside the build's YAML, or a registered method, which then runs with its
-    default parameters; UserError for any other.
+    ``name`` is a file of ``methods/`` beside the build's YAML, a registered method or a class as ``module:Class``,
+    which then run with their default parameters, or the path of a YAML; UserError for any other, and for a method that
+    does not start.
     """
-    return run_deidentifier(build, *load_method(build.config_path.parent / "methods", name))
+    bench = Bench.open(build)
+    with start_method(build, name) as process:
+        description = process.description
+        deliver = process.deliver(bench.config.seed)
+        delivered = take_delivery(bench, deliver, description)
+        recover = process.recover if description.reversible else None
+        material = take_material(bench, deliver, recover, delivered[0], description)
+    return score(bench, *delivered, description, material)
 
 
 def run_deidentifier(build: Build, method: Any, description: Method) -> Result:
-    """Run a Deidentifier, which need not be registered, and return its result."""
-    seed = build.section("benchmark", BenchmarkConfig).seed
-    return score_delivery(build, from_method(method, seed), description)
+    """Run a Deidentifier, which need not be registered, in this very process and return its result."""
+    bench = Bench.open(build)
+    deliver = from_method(method, bench.config.seed)
+    delivered = take_delivery(bench, deliver, description)
+    recover = method.recover if description.reversible else None
+    material = take_material(bench, deliver, recover, delivered[0], description)
+    return score(bench, *delivered, description, material)
 
 
 def score_folder(build: Build, name: str, folder: Path) -> Result:
-    """Score images that some other tool made of the validation split: ``<image_id>.png`` in ``folder``.
+    """Score images that some other tool made: ``<image_id>.png`` in ``folder``, of all that ``inputs_of`` names.
 
     The revision is the hash of the folder; UserError for a folder that is absent or a name that is not fit for one.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder of images")
-    if name == JUDGE or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
-        raise UserError(f"'{name}' cannot be a method's name: letters, digits, '.', '_' and '-' make one")
-    description = Method(name=name, revision=digest(folder)[:12], reversible=False, prior="Not stated")
-    return score_delivery(build, from_folder(folder), description)
+    description = Method(name=check_name(name), revision=digest(folder)[:12], reversible=False, prior="Not stated")
+    bench = Bench.open(build)
+    deliver = from_folder(folder, {record.image_id for inputs in inputs_of(build) for record in inputs.records()})
+    delivered = take_delivery(bench, deliver, description)
+    return score(bench, *delivered, description, take_material(bench, deliver, None, delivered[0], description))
 
 
-def score_delivery(build: Build, deliver: Deliver, description: Method) -> Result:
-    """Take what is delivered for the validation split of ``build.release``, score it, write and return the result.
+def take_delivery(bench: Bench, deliver: Deliver, description: Method) -> tuple[ImageSet, list[Failure]]:
+    """Write what is delivered for the originals to ``images/`` in the method's folder; return it and the failures.
 
-    ``build.benchmark / description.name`` gets ``images/`` (an ImageSet) and ``result.json``. What is not delivered
-    is a failure in the result. UserError when release or judge are absent.
+    An interrupted delivery goes on where it stopped.
     """
-    config = build.section("benchmark", BenchmarkConfig)
-    release = Release.open(build.release)
-    judge = open_judge(build.benchmark / JUDGE, release, config)
-    originals = release.imageset("validation")
-    folder = build.benchmark / description.name
-    images, failures = deidentify_set(
+    return deidentify_set(
         deliver,
-        originals,
-        folder / "images",
-        batch_size=config.batch_size,
-        config={"method": description.model_dump(), "originals": originals.digest, "seed": config.seed},
+        bench.originals,
+        bench.folder / description.name / "images",
+        batch_size=bench.config.batch_size,
+        config={
+            "method": description.model_dump(),
+            "originals": bench.originals.digest,
+            "seed": bench.config.seed,
+        },
     )
-    records, diseases = originals.records(), diseases_of(originals)
+
+
+def take_material(
+    bench: Bench, deliver: Deliver, recover: Recover | None, images: ImageSet, description: Method
+) -> Material | None:
+    """Write what attackers may have of the method below ``attacks/`` in its folder; None when nobody attacks."""
+    if not bench.config.ladder.attackers:
+        return None
+    return gather(
+        bench.folder / description.name / "attacks",
+        deliver,
+        recover,
+        own=bench.judge.own,
+        others=bench.judge.others,
+        probes=images,
+        batch_size=bench.config.batch_size,
+        seed=bench.config.seed,
+        config={"method": description.model_dump()},
+    )
+
+
+def score(
+    bench: Bench, images: ImageSet, failures: list[Failure], description: Method, material: Material | None
+) -> Result:
+    """Score the delivered ``images``, write ``result.json`` to the method's folder and return the result."""
+    config, release = bench.config, bench.release
+    records, diseases = bench.originals.records(), diseases_of(bench.originals)
     subjects = [record.subject_id for record in records]
     image_ids = [record.image_id for record in records]
     failed = np.isin(image_ids, [failure.image_id for failure in failures])
-    scores = score_images(judge, images, diseases, subjects, failed, config)
+    scores = score_images(bench.judge, images, diseases, subjects, failed, config)
+    ladder = climb(
+        bench.folder / description.name / "attacks",
+        own=bench.judge.own,
+        others=bench.judge.others,
+        probes=images,
+        material=material,
+        naive=scores["identification"],
+        failed=failed,
+        certificates=bench.judge.certificates,
+        config=config,
+    )
+    scores |= ladder.scores
+    scores |= combined(scores)
     result = Result(
         method=description,
         release=ReleaseReference(name=release.name, version=release.version, digest=release.digest),
         protocol=config.protocol_reference(),
-        metrics=metrics_of(scores, judge.thresholds, diseases, subjects, config),
+        metrics=metrics_of(scores, bench.judge.thresholds, diseases, subjects, config),
         seeds=[config.seed],
         git_hash=git_hash(),
         hardware=hardware(),
         counts={"images": len(records), "subjects": len(set(subjects)), "failures": len(failures)},
         failures=failures,
+        attacks=ladder.attacks,
         image_ids=image_ids,
         subject_ids=subjects,
-        scores={score: column.tolist() for score, column in scores.items()},
+        scores={name: column.tolist() for name, column in scores.items()},
     )
-    result.save(folder / "result.json")
+    result.save(bench.folder / description.name / "result.json")
     return result
 
 
-def load_method(folder: Path, name: str) -> tuple[Any, Method]:
-    """Return the Deidentifier called ``name`` and how it is described in results; UserError for an unknown one."""
-    if name == JUDGE:
-        raise UserError(f"'{JUDGE}' is where the judge lies and cannot be a method's name")
+def start_method(build: Build, name: str) -> MethodProcess:
+    """Return the process, to be entered, of the method called ``name`` as ``run_method`` takes it."""
+    config, known_as = method_config(build.config_path.parent / "methods", name)
+    limit = build.section("benchmark", BenchmarkConfig).time_limit
+    return MethodProcess(config, name=known_as, time_limit=limit)
+
+
+def method_config(folder: Path, name: str) -> tuple[dict[str, Any], str | None]:
+    """Return the fields of the MethodConfig called ``name``, and under which name its results go.
+
+    The name is None where the method names itself. Imports no method; UserError for an unknown one.
+    """
     registry = resolve(f"{BASELINES}:METHODS")
-    file = folder / f"{name}.yaml"
+    file = Path(name) if name.endswith((".yaml", ".yml")) else folder / f"{name}.yaml"
     if file.is_file():
-        config = resolve(f"{BASELINES}:load_method_config")(file)
-    elif name in registry.names():
-        config = resolve(f"{BASELINES}:MethodConfig")(method=name)
-    else:
-        known = {*registry.names(), *(other.stem for other in folder.glob("*.yaml"))}
-        raise UserError(f"unknown method '{name}'{nearest(name, known)}")
-    method = resolve(f"{BASELINES}:make_method")(config)
-    return method, Method(
-        name=name,
-        revision=method.revision,
-        reversible=method.reversible,
-        prior=method.prior,
-        parameters=method.parameters.model_dump(mode="json"),
-    )
+        return resolve(f"{BASELINES}:load_method_config")(file).model_dump(), check_name(file.stem)
+    if ":" in name:
+        return {"method": name}, None
+    if name in registry.names():
+        return {"method": name}, check_name(name)
+    known = {*registry.names(), *(other.stem for other in folder.glob("*.yaml"))}
+    raise UserError(f"unknown method '{name}'{nearest(name, known)}")
 
 
 def score_images(
@@ -133,18 +204,20 @@ def score_images(
     ``failed`` marks images that the method did not deliver: they score as neither diagnosed nor protected, so that
     failing never pays. Identification and verification are each image's worst case over the recognisers.
     """
-    from mema.classifier import predict
     from mema.faces.detector import detect
     from mema.faces.recognisers import recogniser
 
-    probabilities = [predict(judge.classifier, batch) for batch in image_batches(images, config.batch_size)]
-    correct = disease.correct(np.concatenate(probabilities), judge.classifier.classes, diseases)
-    correct[failed] = 0.0
+    batches = image_batches(images, config.batch_size)
+    read = shortcut.readings(judge.classifiers, judge.reader, batches, diseases)
+    read = {name: np.where(failed, 0.0, column) for name, column in read.items()}
+    correct = read["plain"]
     found = np.concatenate([detect(batch) for batch in image_batches(images, config.batch_size)]) & ~failed
     scores = {
         "utility": disease.usable(correct, judge.found, found),
         "disease_top1": correct,
         "detection": found.astype(float),
+        **{f"disease_top1.{name}": column for name, column in read.items() if name.startswith("judge-")},
+        **{f"shortcut.{name}": column for name, column in shortcut.gaps(read, judge.correct).items()},
     }
     for name in config.recognisers:
         instrument, originals = recogniser(name), judge.vectors[name]
@@ -156,9 +229,30 @@ def score_images(
         scores[f"identity_distance.{name}"] = distances
         scores[f"identification.{name}"] = identity.identification(probes, originals, subjects, subjects)
         scores[f"verification.{name}"] = identity.verification(distances, judge.thresholds[name].distance)
-    for kind in ("identification", "verification"):
-        scores[kind] = np.max([scores[f"{kind}.{name}"] for name in config.recognisers], axis=0)
-    scores["identity_distance"] = np.mean([scores[f"identity_distance.{name}"] for name in config.recognisers], axis=0)
-    scores["privacy"] = 1.0 - scores["identification"]
-    scores["balanced"] = (scores["utility"] + scores["privacy"]) / 2
-    return scores
+        scores[f"verification_strict.{name}"] = identity.verification(distances, judge.thresholds[name].strict)
+    return scores | combined(scores)
+
+
+def combined(scores: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the scores that follow from others, each float (N,).
+
+    Of ``identification.<recogniser>`` and ``verification.<recogniser>`` the worst case counts, of
+    ``identity_distance.<recogniser>`` and ``shortcut.<washing>`` the mean. An attack is the worst case of
+    identification and all ``attack.<attacker>``; privacy and balance follow.
+    """
+
+    def parts(kind: str) -> list[np.ndarray]:
+        return [column for name, column in scores.items() if name.startswith(f"{kind}.")]
+
+    identification = np.max(parts("identification"), axis=0)
+    attack = np.max([identification, *parts("attack")], axis=0)
+    return {
+        "identification": identification,
+        "attack": attack,
+        "verification": np.max(parts("verification"), axis=0),
+        "verification_strict": np.max(parts("verification_strict"), axis=0),
+        "identity_distance": np.mean(parts("identity_distance"), axis=0),
+        "shortcut": np.mean(parts("shortcut"), axis=0),
+        "privacy": 1.0 - attack,
+        "balanced": (scores["utility"] + 1.0 - attack) / 2,
+    }

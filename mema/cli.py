@@ -19,8 +19,9 @@ COMMANDS = {
     "curate": ("curation.cli:curate", "Candidates to annotated images: audit, filter, annotate."),
     "release": ("curation.release_cli:release", "Versions of a dataset: build, publish, diff, verify, retract."),
     "annotate": ("curation.labelstudio.cli:annotate", "Physicians in Label Studio: serve, push, pull, agreement."),
+    "medsem": ("baselines.medsem_deid.cli:medsem", "Train and measure MedSem-DeID: encoder, train, measure."),
     "benchmark": ("benchmark.cli:benchmark", "Run de-identification methods on a release."),
-    "leaderboard": ("benchmark.cli:leaderboard", "Render the leaderboard from results."),
+    "leaderboard": ("benchmark.cli:leaderboard", "Keep results and render the leaderboard from them."),
     "config": ("mema.commands:config", "Check a build's YAML."),
     "weights": ("mema.commands:weights", "List weights: what is here, its licence, its hash."),
 }

@@ -62,6 +62,29 @@ class Protocol(_Strict):
     version: str
 
 
+class Attack(_Strict):
+    """One way of tracing de-identified images, and its certificate.
+
+    ``rates`` are the shares of images that it traced of planted weak methods, of which it ``needed`` this much for its
+    scores to mean anything. ``ranked``: whether they then count in an image's worst case, as ``attack.<name>`` of the
+    result; those that do not are ``aside.<name>``. ``keyed``: whether it is for reversible methods alone. ``note`` says
+    why scores do not count, or why there are none.
+    """
+
+    name: str
+    title: str
+    ranked: bool
+    keyed: bool = False
+    rates: dict[str, float]
+    needed: float
+    note: str = ""
+
+    @property
+    def certified(self) -> bool:
+        """Whether it broke every weak method that it had to."""
+        return all(rate >= self.needed for rate in self.rates.values())
+
+
 class Failure(_Strict):
     """An image that the method did not deliver, and why."""
 
@@ -85,6 +108,7 @@ class Result(_Strict):
     hardware: str
     counts: dict[str, int]
     failures: list[Failure]
+    attacks: list[Attack] = []
     image_ids: list[str]
     subject_ids: list[str]
     scores: dict[str, list[float | None]]

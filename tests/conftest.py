@@ -1,14 +1,77 @@
-"""A generator of the real classes and file layout, too small to draw anything: for tests of what surrounds it."""
+"""What tests of several rooms share: a tiny generator, a real browser, a disk that is soon full."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 # Before torch is loaded: some tests fork, and a forked child hangs in a pool of threads that its parent has used.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium; without one the test fails where MEMA_REQUIRE_CHROMIUM is set, as in CI, and is skipped else."""
+    if CHROMIUM is None:
+        if os.environ.get("MEMA_REQUIRE_CHROMIUM") == "1":
+            pytest.fail("MEMA_REQUIRE_CHROMIUM=1, but no chromium is installed (apt-get install chromium)")
+        pytest.skip("no chromium is installed (apt-get install chromium)")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+class SmallDisk:
+    """A file system of its own, in memory, mounted at ``path``."""
+
+    PAGE = 4096
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def resize(self, size: int) -> None:
+        """Make it ``size`` bytes large."""
+        subprocess.run(["mount", "-o", f"remount,size={size}", self.path], check=True)
+
+    def leave(self, pages: int) -> None:
+        """Leave room for so many pages of 4 KiB beside what is there."""
+        now = os.statvfs(self.path)
+        self.resize((now.f_blocks - now.f_bfree) * now.f_frsize + pages * self.PAGE)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """A disk of 64 MiB, which tests shrink until it is full; skipped without root."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", disk]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small disk needs root")
+    try:
+        yield SmallDisk(disk)
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)
+
 
 SIZE = 32
 LETTERS = "abcdefghijklmnopqrstuvwxyz,-"

@@ -42,6 +42,7 @@ def test_stages_import_the_ground_floor_and_never_each_other(package):
         "curate --help",
         "annotate --help",
         "release --help",
+        "medsem --help",
         "benchmark --help",
         "leaderboard --help",
         "benchmark methods",

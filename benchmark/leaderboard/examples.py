@@ -1,4 +1,4 @@
-"""The picture grid of the page: the same validation faces, original and as each method publishes them.
+"""The pictures of the pages: the same validation faces, original and as each method publishes them.
 
 The originals are the release's own images. A release of virtual patients shows nobody; of a release that is no
 phantom the page shows what the release itself publishes.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +26,13 @@ class ExampleRow(NamedTuple):
 
     label: str
     pictures: list[str | None]
+
+
+class Pair(NamedTuple):
+    """One face as ``data:`` URIs: the original and what a method made of it."""
+
+    original: str
+    deidentified: str
 
 
 class Examples(NamedTuple):
@@ -56,10 +63,25 @@ def make_examples(originals: ImageSet, methods: Mapping[str, Path], count: int) 
     return Examples([record.disease or "" for record in chosen], rows)
 
 
+def make_pairs(
+    originals: ImageSet, methods: Mapping[str, Path], image_ids: Mapping[str, Collection[str]]
+) -> dict[str, dict[str, Pair]]:
+    """Return name -> image id -> pair for the ``image_ids`` of each of ``methods``, which map names to ImageSets."""
+    before = _uris(originals, {image_id for name in methods for image_id in image_ids[name]})
+    pairs = {}
+    for name, path in methods.items():
+        after = _uris(ImageSet.open(path), image_ids[name])
+        pairs[name] = {image_id: Pair(before[image_id], uri) for image_id, uri in after.items()}
+    return pairs
+
+
 def _pictures(imageset: ImageSet, ids: list[str]) -> list[str | None]:
-    wanted = set(ids)
-    found = {face.record.image_id: face.image for face in imageset.faces() if face.record.image_id in wanted}
-    return [_data_uri(found[image_id]) if image_id in found else None for image_id in ids]
+    found = _uris(imageset, ids)
+    return [found.get(image_id) for image_id in ids]
+
+
+def _uris(imageset: ImageSet, wanted: Collection[str]) -> dict[str, str]:
+    return {face.record.image_id: _data_uri(face.image) for face in imageset.faces() if face.record.image_id in wanted}
 
 
 def _data_uri(image: np.ndarray) -> str:

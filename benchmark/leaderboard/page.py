@@ -1,122 +1,182 @@
-"""The page as text: results in, one HTML file out."""
+"""The pages as text: results in; the ranking, a page for each method and their downloads out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from benchmark.leaderboard.examples import Examples
+from benchmark.board import RANKED_BY, Board
+from benchmark.leaderboard.cases import disease_rows, failure_groups, given_away, spoilt
+from benchmark.leaderboard.distribution import panels
+from benchmark.leaderboard.downloads import ranking_csv, ranking_json, scores_csv
+from benchmark.leaderboard.examples import Examples, Pair
 from benchmark.leaderboard.plot import Value, make_plot
-from benchmark.leaderboard.submissions import check_numbers
-from benchmark.metrics import METRICS, Definition
-from benchmark.statistics import Standing, check_comparable, standings
+from benchmark.leaderboard.views import ATTACKS, columns_of, diseases_of, distance, interval, share, span, views_of
+from benchmark.metrics import METRICS
+from benchmark.names import NAME
+from benchmark.statistics import PROFILES, Standing, standings, standings_by_profile
 from mema.pages import content_policy, environment, style_of
-from mema.result import Interval, Result
+from mema.result import Attack, Metric, Result
+from mema.taxonomy import load_taxonomy
 
 FOLDER = Path(__file__).parent
-RANKED_BY = "balanced"
+INDEX = "index.html"
 
-
-class Subject(NamedTuple):
-    """What the page says of the release: whether faces are phantoms and labels a machine's, and disease names."""
-
-    phantom: bool
-    machine_annotated: bool
-    disease_name: Callable[[str], str]
-
-
-class Cell(NamedTuple):
-    """A number of the table as it is shown and as it is sorted."""
-
-    value: float
-    text: str
-    interval: str
-    best: bool
+# name of a method -> image id -> the original and what the method made of it, as far as they are on this machine.
+Pictures = Mapping[str, Mapping[str, Pair]]
 
 
 class Row(NamedTuple):
-    """A method's line of the table."""
+    """A method's line of the ranking; ``stem`` names its page and downloads."""
 
     result: Result
     standing: Standing
-    rank_interval: str
-    cells: list[Cell]
+    stem: str
+
+    @property
+    def rank_interval(self) -> str:
+        """The rank's interval as it is shown."""
+        return span(self.standing.rank_low, self.standing.rank_high)
 
 
-def render_page(
-    results: Sequence[Result], subject: Subject, examples: Examples | None, *, draws: int, seed: int
-) -> str:
-    """Return the page; UserError when the results cannot be compared or their numbers do not hold."""
-    check_comparable(results)
-    for result in results:
-        check_numbers(result)
-    order = standings(results, RANKED_BY, draws=draws, seed=seed)
+class Profile(NamedTuple):
+    """What somebody may want: its weights of scores, and where each method, by name, stands under it."""
+
+    name: str
+    weights: Mapping[str, float]
+    standings: Mapping[str, Standing]
+
+
+def render_pages(
+    results: Sequence[Result], board: Board, examples: Examples | None = None, pictures: Pictures | None = None
+) -> dict[str, str]:
+    """Return the files of the leaderboard, name -> text; results must be comparable and hold against ``board``."""
+    order = standings(results, RANKED_BY, draws=board.config.bootstrap_draws, seed=board.config.seed)
     by_name = {result.method.name: result for result in results}
-    ranked = [by_name[standing.method] for standing in order]
-    style, script = style_of(FOLDER / "page.css"), (FOLDER / "page.js").read_text(encoding="utf-8")
-    template = environment(FOLDER, html=True).get_template("page.html")
-    return template.render(
-        policy=content_policy(style, script),
-        style=Markup(style),
-        script=Markup(script),
-        first=ranked[0],
-        rows=_rows(ranked, order),
+    rows = [Row(by_name[standing.method], standing, stem_of(standing.method)) for standing in order]
+    ranked = [row.result for row in rows]
+    files = {
+        INDEX: _ranking(rows, board, examples),
+        "ranking.csv": ranking_csv(ranked, order),
+        "ranking.json": ranking_json(ranked, order),
+    }
+    for row in rows:
+        files[f"methods/{row.stem}.html"] = _method(row, rows, board, (pictures or {}).get(row.result.method.name, {}))
+        files[f"methods/{row.stem}.csv"] = scores_csv(row.result, board)
+        files[f"methods/{row.stem}.json"] = row.result.model_dump_json(indent=1) + "\n"
+    return files
+
+
+def stem_of(name: str) -> str:
+    """Return the stem of a method's files: its name or, where that cannot be a file's, a hash of it."""
+    return name if NAME.fullmatch(name) else sha256(name.encode()).hexdigest()[:16]
+
+
+def _ranking(rows: Sequence[Row], board: Board, examples: Examples | None) -> str:
+    ranked = [row.result for row in rows]
+    naming = disease_naming(board)
+    columns = columns_of(ranked, naming)
+    views = views_of(columns)
+    return _page(
+        "ranking.html",
+        board,
+        script=(FOLDER / "ranking.js").read_text(encoding="utf-8"),
+        rows=rows,
+        columns=columns,
+        views=views,
         metrics=METRICS,
-        ranked_by=RANKED_BY,
         plot=make_plot([_value(result) for result in ranked]),
-        diseases=_diseases(ranked),
-        subject=subject,
+        diseases=diseases_of(ranked),
         examples=examples,
-        share=_share,
-        shade=_shade,
-        recognisers=_recognisers(ranked[0]),
+        profiles=_profiles(ranked, board),
+        attacks=ranked[0].attacks,
     )
 
 
-def _rows(results: Sequence[Result], order: Sequence[Standing]) -> list[Row]:
-    columns = [_cells(definition, results) for definition in METRICS]
+def _method(row: Row, rows: Sequence[Row], board: Board, pictures: Mapping[str, Pair]) -> str:
+    result = row.result
+    columns = columns_of([other.result for other in rows], disease_naming(board))
+    place = [other.stem for other in rows].index(row.stem)
+    thresholds = {name: threshold.distance for name, threshold in board.thresholds.items()}
+    return _page(
+        "method.html",
+        board,
+        script=None,
+        row=row,
+        result=result,
+        count=len(rows),
+        whole=[(column, column.cells[place]) for column in columns if not {".", "/"} & set(column.key)],
+        # Attackers have a table of their own.
+        parts=[
+            (column, column.cells[place])
+            for column in columns
+            if "." in column.key and not column.key.startswith(tuple(f"{kind}." for kind in ATTACKS))
+        ],
+        best={
+            column.key: [other for other, cell in zip(rows, column.cells, strict=True) if cell.best]
+            for column in columns
+        },
+        plot=make_plot([_value(other.result) for other in rows]),
+        panels=panels(result.scores, thresholds),
+        diseases=disease_rows(result, board),
+        failures=failure_groups(result),
+        attacks=_attacks(result),
+        given_away=given_away(result, board),
+        spoilt=spoilt(result, board),
+        pictures=pictures,
+    )
+
+
+def _profiles(results: Sequence[Result], board: Board) -> list[Profile]:
+    by_profile = standings_by_profile(results, draws=board.config.bootstrap_draws, seed=board.config.seed)
     return [
-        Row(result, standing, _span(standing.rank_low, standing.rank_high), list(cells))
-        for result, standing, *cells in zip(results, order, *columns, strict=True)
+        Profile(name, PROFILES[name], {standing.method: standing for standing in order})
+        for name, order in by_profile.items()
     ]
 
 
-def _cells(definition: Definition, results: Sequence[Result]) -> list[Cell]:
-    """Return one metric's column; where they differ the best is marked, ties included."""
-    metrics = [result.metric(definition.name) for result in results]
-    show = _share if definition.share else _distance
-    values = {metric.value for metric in metrics}
-    best = show((max if definition.higher_is_better else min)(values))
-    differ = len({show(value) for value in values}) > 1
+def _attacks(result: Result) -> list[tuple[Attack, Metric | None]]:
+    """Return each attacker with what it traced of the method, None where it traced nothing."""
+    metrics = {metric.name: metric for metric in result.metrics}
     return [
-        Cell(
-            value=metric.value,
-            text=show(metric.value),
-            interval=_interval(metric.interval, show),
-            best=differ and show(metric.value) == best,
+        (
+            attack,
+            next((metrics[f"{kind}.{attack.name}"] for kind in ATTACKS if f"{kind}.{attack.name}" in metrics), None),
         )
-        for metric in metrics
+        for attack in result.attacks
     ]
 
 
-def _interval(interval: Interval | None, show: Callable[[float], str]) -> str:
-    return _span(show(interval.low), show(interval.high)) if interval else ""
+def _page(template: str, board: Board, *, script: str | None, **values: Any) -> str:
+    """Render a template with what all pages share."""
+    style = style_of(FOLDER / "page.css")
+    return (
+        environment(FOLDER, html=True)
+        .get_template(template)
+        .render(
+            policy=content_policy(style, script),
+            style=Markup(style),
+            script=Markup(script or ""),
+            board=board,
+            disease_name=disease_naming(board),
+            share=share,
+            distance=distance,
+            interval=interval,
+            span=span,
+            shade=_shade,
+            **values,
+        )
+    )
 
 
-def _span(low: object, high: object) -> str:
-    return f"{low}" if low == high else f"{low}–{high}"
-
-
-def _share(value: float) -> str:
-    """Return a share in percent without the sign, which the column's head carries."""
-    return f"{100 * value:.1f}"
-
-
-def _distance(value: float) -> str:
-    return f"{value:.2f}"
+def disease_naming(board: Board) -> Callable[[str], str]:
+    """Return what gives a disease's name for its code, and the code itself where the clinic has none."""
+    names = {disease.code: disease.name for disease in load_taxonomy(board.clinic).diseases}
+    return lambda code: names.get(code, code)
 
 
 def _shade(value: float) -> int:
@@ -127,12 +187,3 @@ def _shade(value: float) -> int:
 def _value(result: Result) -> Value:
     privacy, utility = result.metric("privacy"), result.metric("utility")
     return Value(result.method.name, privacy.value, privacy.interval, utility.value, utility.interval)
-
-
-def _diseases(results: Sequence[Result]) -> list[str]:
-    return sorted({disease for result in results for disease in result.metric("disease_top1").per_class})
-
-
-def _recognisers(result: Result) -> list[str]:
-    prefix = "identification."
-    return [metric.name.removeprefix(prefix) for metric in result.metrics if metric.name.startswith(prefix)]

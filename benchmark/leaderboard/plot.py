@@ -14,6 +14,8 @@ LABEL_LENGTH = 22
 # Mean advance and height of a letter at the largest size the style gives labels (a phone), to keep them apart.
 LETTER_WIDTH, LETTER_HEIGHT = 8.6, 16
 RADIUS = 6
+# A label that lies further up or down from its marker than this is tied to it by a line.
+FAR = 26
 
 Box = tuple[float, float, float, float]
 
@@ -29,7 +31,10 @@ class Value(NamedTuple):
 
 
 class Point(NamedTuple):
-    """A method in the plot's pixels: marker, whisker ends (low, high), label, and whether none dominates it."""
+    """A method in the plot's pixels: marker, whisker ends (low, high), label, and whether none dominates it.
+
+    ``leader`` is where the line from the marker to its label ends, if the label had to go far.
+    """
 
     name: str
     label: str
@@ -40,6 +45,7 @@ class Point(NamedTuple):
     label_x: float
     label_y: float
     anchor: str
+    leader: tuple[float, float] | None
     best: bool
 
 
@@ -95,6 +101,7 @@ def make_plot(values: Sequence[Value]) -> Plot:
                 label_x=label_x,
                 label_y=label_y,
                 anchor=anchor,
+                leader=(label_x, label_y - LETTER_HEIGHT / 3) if abs(label_y - y) > FAR else None,
                 best=not any(_dominates(other, value) for other in values),
             )
         )
@@ -131,14 +138,14 @@ def _label(text: str, x: float, y: float, taken: Sequence[Box]) -> tuple[float, 
     """Return x, baseline y, text-anchor and box of a label near (x, y): the first place that covers least."""
     width, gap = len(text) * LETTER_WIDTH, RADIUS + 5
     places = []
-    for dy in (5, -7, 17, -24, 34, -41, 51):
+    for dy in (5, -7, 17, -24, 34, -41, 51, *(way * distance for distance in range(58, 330, 17) for way in (-1, 1))):
         places += [(x + gap, y + dy, "start"), (x - gap, y + dy, "end")]
     best = None
     for label_x, label_y, anchor in places:
         left = label_x if anchor == "start" else label_x - width
         box = (left, label_y - LETTER_HEIGHT + 3, left + width, label_y + 3)
         outside = left < LEFT or box[2] > WIDTH or box[1] < 0 or box[3] > HEIGHT - BOTTOM
-        cost = 1000 * outside + 2 * abs(label_y - y) + sum(_overlap(box, other) for other in taken)
+        cost = 10_000 * outside + 2 * abs(label_y - y) + 4 * sum(_overlap(box, other) for other in taken)
         if best is None or cost < best[0]:
             best = (cost, (label_x, label_y, anchor, box))
     assert best is not None

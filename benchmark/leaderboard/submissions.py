@@ -1,64 +1,86 @@
-"""Results that people hand in: checked, then kept in git as ``leaderboard/<release>-<version>/<method>.json``.
+"""Results that people hand in: checked, then kept in git below ``leaderboard/<release>-<version>/``.
 
-``mema leaderboard submit result.json``; the page is rendered from these and from the build's own results.
+There lie ``_board.json`` (benchmark.board) and a folder for each method with ``result.json``, a Result
+without its per-image scores, and ``scores.parquet``, which holds them. Nothing there shows a face, and the page can be
+rendered from it alone (``mema leaderboard build``).
 """
 
 from __future__ import annotations
 
-import re
-from math import isclose, isfinite
+from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
-
-from benchmark.metrics import METRICS
-from benchmark.statistics import check_comparable
+from benchmark.board import FILE, RANKED_BY, Board, folder_of
+from benchmark.names import check_name
+from benchmark.results import RESULT, read_result, write_result
+from benchmark.statistics import Standing, standings
+from benchmark.validation import faults_of_result
 from mema.errors import UserError
 from mema.result import ReleaseReference, Result
 
 SHELF = Path("leaderboard")
-MAX_BYTES = 100_000_000
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
-def submit(path: Path, shelf: Path = SHELF) -> Path:
-    """Check the result at ``path`` and copy it to the shelf; return where. An earlier one of the method is replaced.
+def board_for(release: ReleaseReference, opened: Board | None, shelf: Path) -> Board:
+    """Return the board by which a result of ``release`` is checked: the shelf's or, where it has none, ``opened``.
 
-    UserError when it is no result, names what cannot be a file, holds numbers that do not follow from its own
-    per-image scores, or cannot be compared with what the shelf holds for that release.
+    UserError when there is neither, or when both exist and differ.
     """
-    if path.is_file() and path.stat().st_size > MAX_BYTES:
-        raise UserError(f"{path}: larger than {MAX_BYTES // 1_000_000} MB")
-    result = Result.load(path)
-    for name in (result.method.name, result.release.name, result.release.version):
-        if not NAME.fullmatch(name):
-            raise UserError(f"{path}: '{name[:80]}' cannot be a name: letters, digits, '.', '_' and '-' make one")
-    check_numbers(result)
-    others = [other for other in submitted(result.release, shelf) if other.method.name != result.method.name]
-    check_comparable([result, *others])
-    return result.save(_folder(result.release, shelf) / f"{result.method.name}.json")
+    file = folder_of(release, shelf) / FILE
+    if not file.is_file():
+        if opened is None:
+            raise UserError(f"{shelf} holds no board of {release.name} {release.version}: name its build with --config")
+        return opened
+    kept = Board.load(file)
+    if opened is not None and opened != kept:
+        same = opened.release == kept.release and opened.protocol == kept.protocol
+        what = "judge" if same else "protocol" if opened.release == kept.release else "release"
+        raise UserError(f"{file} is of another {what} than the build: results of both cannot stand on one page")
+    return kept
 
 
-def submitted(release: ReleaseReference, shelf: Path = SHELF) -> list[Result]:
-    """Return the results on the shelf for ``release``, by name of method."""
-    return [Result.load(path) for path in sorted(_folder(release, shelf).glob("*.json"))]
+def submit(result: Result, board: Board, shelf: Path = SHELF) -> Path:
+    """Keep a result on the shelf and return its folder; an earlier one of the method is replaced.
+
+    UserError with the first fault of a result that is not of the board's release and protocol, or whose numbers do not
+    follow from its own per-image scores.
+    """
+    refuse_faults(result, board)
+    place = folder_of(board.release, shelf)
+    if not (place / FILE).is_file():
+        board.save(place / FILE)
+    return write_result(result, place / check_name(result.method.name))
 
 
-def check_numbers(result: Result) -> None:
-    """Raise UserError unless every number is finite and the page's metrics are the means of their scores."""
-    where = f"result of '{result.method.name}'"
-    for metric in result.metrics:
-        ends = [metric.interval.low, metric.interval.high] if metric.interval else []
-        if not all(isfinite(number) for number in [metric.value, *ends, *metric.per_class.values()]):
-            raise UserError(f"{where}: metric '{metric.name}' is not a finite number")
-    for definition in METRICS:
-        metric = result.metric(definition.name)
-        scores = [score or 0.0 for score in result.scores.get(definition.name, [])]
-        if not scores or not isclose(float(np.mean(scores)), metric.value, abs_tol=1e-6):
-            raise UserError(f"{where}: metric '{metric.name}' is not the mean of its per-image scores")
-        if metric.version != definition.version:
-            raise UserError(f"{where}: metric '{metric.name}' is of version {metric.version}; run it again")
+def submitted(board: Board, shelf: Path = SHELF) -> list[Result]:
+    """Return the shelf's results for ``board``, by name of method, checked again; none when it has another board."""
+    place = folder_of(board.release, shelf)
+    if not (place / FILE).is_file() or Board.load(place / FILE) != board:
+        return []
+    results = [read_result(folder) for folder in sorted(place.iterdir()) if (folder / RESULT).is_file()]
+    return checked(results, board)
 
 
-def _folder(release: ReleaseReference, shelf: Path) -> Path:
-    return shelf / f"{release.name}-{release.version}"
+def ranking(board: Board, shelf: Path = SHELF) -> list[Standing]:
+    """Return where the methods on the shelf stand, best first, derived from their bundles."""
+    return standings(submitted(board, shelf), RANKED_BY, draws=board.config.bootstrap_draws, seed=board.config.seed)
+
+
+def checked(results: Iterable[Result], board: Board) -> list[Result]:
+    """Return ``results`` if all hold against ``board``; UserError with the first fault."""
+    results = list(results)
+    for result in results:
+        refuse_faults(result, board)
+    return results
+
+
+def refuse_faults(result: Result, board: Board) -> None:
+    """Raise UserError with the first fault of ``result``, if it has one."""
+    if faults := faults_of_result(result, board):
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise UserError(f"result of '{result.method.name[:80]}': {faults[0]}{more}")
+
+
+def boards(shelf: Path = SHELF) -> list[Board]:
+    """Return all boards on the shelf, in the order of their folders."""
+    return [Board.load(file) for file in sorted(shelf.glob(f"*/{FILE}"))]

@@ -54,7 +54,15 @@ def make_build(folder: Path, per_disease: dict[str, int], **benchmark: object) -
         "clinic": CLINIC,
         "size": 128,
         "paths": {"private": str(folder / "private"), "runs": str(folder / "runs")},
-        "benchmark": {"recognisers": list(RECOGNISERS), "far": 0.01, "methods": list(METHODS), **benchmark},
+        "benchmark": {
+            "recognisers": list(RECOGNISERS),
+            "far": 0.01,
+            "strict_far": 0.001,
+            "methods": list(METHODS),
+            # Nobody attacks, but in tests/benchmark/attacks.
+            "ladder": {"attackers": []},
+            **benchmark,
+        },
     }
     path = folder / "build.yaml"
     path.write_text(yaml.safe_dump(config))
@@ -67,8 +75,24 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
     return make_build(
         tmp_path_factory.mktemp("build"),
         {"train": 2, "selection": 1, "validation": 2},
-        judge={"init": None, "epochs": 3},
+        judge={"init": None, "epochs": 3, "judges": 2},
     )
+
+
+@pytest.fixture(scope="session")
+def attacked_build(tmp_path_factory: pytest.TempPathFactory) -> Build:
+    """A build with two quick attackers, who need not be good to count, and its judge."""
+    from benchmark.judge import prepare_judge
+
+    build = make_build(
+        tmp_path_factory.mktemp("attacked"),
+        {"train": 2, "selection": 1, "validation": 1},
+        judge={"init": None, "epochs": 1, "judges": 1},
+        recognisers=["phantom-sphereface"],
+        ladder={"attackers": ["kept-region", "keys"], "certificate": 0.1},
+    )
+    prepare_judge(build)
+    return build
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import misbehaving
 import pytest
+import yaml
 
 from mema.build import Build
 from mema.result import Result
@@ -23,6 +25,9 @@ def mema(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["benchmark", "run", "--method", "pixellate"], "did you mean 'pixelate'?"),
         (["benchmark", "run", "--method", "mine", "--images", "no/such/folder"], "no such folder"),
         (["benchmark", "run", "--images", "no/such/folder"], "--images needs --method"),
+        (["benchmark", "validate"], "one of --method, --images and --result is needed"),
+        (["benchmark", "validate", "--images", "no/such/folder"], "no such folder"),
+        (["leaderboard", "submit", "no/such/result.json"], "no such file"),
     ],
 )
 def test_a_mistake_is_one_clear_line(
@@ -52,3 +57,18 @@ def test_judge_run_and_build_end_in_a_page(build: Build, results: dict[str, Resu
     done = mema("leaderboard", "build", *config)
     assert done.returncode == 0, done.stderr
     assert Path(done.stdout.strip()).is_file()
+
+
+def test_one_method_that_cannot_run_costs_no_other(
+    build: Build, results: dict[str, Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(misbehaving.__file__).parent))
+    config = yaml.safe_load(build.config_path.read_text())
+    config["benchmark"]["methods"] = ["misbehaving:Unready", "pixellate"]
+    (tmp_path / "build.yaml").write_text(yaml.safe_dump(config))
+    done = mema("benchmark", "run", "--config", str(tmp_path / "build.yaml"))
+    assert done.returncode == 2
+    said = [line for line in done.stderr.splitlines() if line.startswith("mema: ")]
+    assert "no weights in …/weights.bin" in said[0]
+    assert "unknown method 'pixellate'" in said[1]
+    assert said[2:] == ["mema: 2 methods have no result: misbehaving:Unready, pixellate"]

@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmark.statistics import check_comparable, interval_of, standings
+from benchmark.statistics import (
+    PROFILES,
+    check_comparable,
+    comparisons,
+    holm,
+    interval_of,
+    standings,
+    standings_by_profile,
+)
 from mema.errors import UserError
 from mema.result import Method, Protocol, ReleaseReference, Result
 
@@ -107,3 +115,48 @@ def test_a_method_counts_once() -> None:
         check_comparable([make_result("a", np.ones(2))] * 2)
     with pytest.raises(UserError, match="no results"):
         check_comparable([])
+
+
+def test_holm_as_in_the_textbook() -> None:
+    """The smallest counts m times, the next m - 1 times, and never less than the one before."""
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_many_methods_need_a_larger_difference_than_two() -> None:
+    """One of many equal methods looks better by luck: alone with another it passes, among all it does not."""
+    random = np.random.default_rng(4)
+    others = [make_result(f"m{i}", random.normal(0, 1, 60)) for i in range(11)]
+    lucky = make_result("lucky", random.normal(0.42, 1, 60))
+    two = comparisons([lucky, others[0]], "balanced", draws=500, seed=0)[0]
+    among = comparisons([lucky, *others], "balanced", draws=500, seed=0)[0]
+    assert (two.first, two.second) == (among.first, among.second) == ("lucky", "m0")
+    assert two.difference == among.difference
+    assert two.p_value < 0.05 < among.p_value
+    assert rank(lucky, others[0])["m0"][3] == 2
+
+
+def test_a_comparison_reads_in_its_own_direction() -> None:
+    random = np.random.default_rng(5)
+    low, high = (make_result(name, random.normal(mean, 0.1, 50)) for name, mean in (("low", 0.2), ("high", 0.7)))
+    compared = comparisons([low, high], "balanced", draws=500, seed=0)[0]
+    assert compared.difference == pytest.approx(np.mean(low.scores["balanced"]) - np.mean(high.scores["balanced"]))
+    assert compared.interval.low < compared.difference < compared.interval.high < 0
+    assert compared.p_value < 1e-6
+
+
+def test_what_is_best_depends_on_what_is_wanted() -> None:
+    random = np.random.default_rng(6)
+
+    def method(name: str, privacy: float, utility: float) -> Result:
+        scores = {"privacy": privacy, "utility": utility, "balanced": (privacy + utility) / 2}
+        columns = {key: (random.uniform(size=80) < share).astype(float).tolist() for key, share in scores.items()}
+        return make_result(name, np.zeros(80)).model_copy(update={"scores": columns})
+
+    ranks = standings_by_profile([method("hides", 0.95, 0.3), method("shows", 0.3, 0.95)], draws=300, seed=0)
+    first = {profile: rows[0].method for profile, rows in ranks.items()}
+    assert first["privacy first"] == "hides"
+    assert first["utility first"] == "shows"
+    assert set(first) == set(PROFILES)
+    assert all(sum(weights.values()) == pytest.approx(1) for weights in PROFILES.values())

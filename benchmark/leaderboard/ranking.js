@@ -22,5 +22,19 @@
     heads.forEach((cell) => cell.setAttribute("aria-sort", cell === head ? order : "none"));
   }
 
+  const views = document.querySelector(".views");
+  const choices = [...views.querySelectorAll("button")];
+
+  function show(choice) {
+    const keys = JSON.parse(choice.dataset.keys);
+    heads.forEach((head, column) => {
+      const hide = head.dataset.key !== undefined && !keys.includes(head.dataset.key);
+      [...table.rows].forEach((row) => { row.cells[column].hidden = hide; });
+    });
+    choices.forEach((other) => other.setAttribute("aria-pressed", String(other === choice)));
+  }
+
+  choices.forEach((choice) => choice.addEventListener("click", () => show(choice)));
+  views.hidden = false;
   heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => sort(column)));
 })();

@@ -1,0 +1,68 @@
+"""What the page lets people take away: the ranking and every method's scores, as CSV and as JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Sequence
+
+from benchmark.board import Board
+from benchmark.metrics import METRICS
+from benchmark.statistics import Standing
+from mema.result import Result
+
+
+def ranking_csv(results: Sequence[Result], standings: Sequence[Standing]) -> str:
+    """Return a line per method: rank, its interval, tie group, and every metric with its interval."""
+    names = [definition.name for definition in METRICS if definition.whole]
+    head = ["method", "revision", "rank", "rank_low", "rank_high", "group", "failures"]
+    rows: list[list[object]] = [[*head, *(f"{name}{end}" for name in names for end in ("", "_low", "_high"))]]
+    for result, standing in zip(results, standings, strict=True):
+        numbers = [number for name in names for number in _with_ends(result, name)]
+        place = [standing.rank, standing.rank_low, standing.rank_high, standing.group]
+        rows.append([result.method.name, result.method.revision, *place, len(result.failures), *numbers])
+    return _csv(rows)
+
+
+def ranking_json(results: Sequence[Result], standings: Sequence[Standing]) -> str:
+    """Return the same as a JSON document, with the release and the protocol."""
+    methods = [
+        {
+            "method": result.method.model_dump(mode="json"),
+            "standing": standing._asdict(),
+            "failures": len(result.failures),
+            "metrics": [metric.model_dump(mode="json") for metric in result.metrics],
+        }
+        for result, standing in zip(results, standings, strict=True)
+    ]
+    head = {"release": results[0].release.model_dump(), "protocol": results[0].protocol.model_dump()}
+    return json.dumps({**head, "methods": methods}, indent=1, sort_keys=True) + "\n"
+
+
+def scores_csv(result: Result, board: Board) -> str:
+    """Return a line per image: its ids, disease, why it failed if it did, and its scores."""
+    reasons = {failure.image_id: failure.reason for failure in result.failures}
+    names = sorted(result.scores)
+    rows: list[list[object]] = [["image_id", "subject_id", "disease", "failure", *names]]
+    for i, image_id in enumerate(result.image_ids):
+        scores = [result.scores[name][i] for name in names]
+        rows.append([image_id, result.subject_ids[i], board.diseases[i], reasons.get(image_id, ""), *scores])
+    return _csv(rows)
+
+
+def _with_ends(result: Result, name: str) -> list[float | None]:
+    metric = result.metric(name)
+    ends = [metric.interval.low, metric.interval.high] if metric.interval else [None, None]
+    return [metric.value, *ends]
+
+
+def _csv(rows: Iterable[Sequence[object]]) -> str:
+    sink = io.StringIO()
+    csv.writer(sink, lineterminator="\n").writerows([_cell(value) for value in row] for row in rows)
+    return sink.getvalue()
+
+
+def _cell(value: object) -> object:
+    """Return a text so that no spreadsheet takes it for a formula."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value

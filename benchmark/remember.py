@@ -1,0 +1,20 @@
+"""Keep what was computed beside what it was computed from, so that no run does it again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mema.files import read_json, write_json
+
+
+def remembered(path: Path, identity: dict[str, Any], compute: Callable[[], Any]) -> Any:
+    """Return the JSON value of ``compute()``, kept in ``path`` while ``identity``, all it depends on, is equal."""
+    if path.is_file():
+        kept = read_json(path)
+        if kept["identity"] == identity:
+            return kept["value"]
+    write_json(path, {"identity": identity, "value": compute()})
+    # As it is kept, so that what follows does not depend on when it was computed.
+    return read_json(path)["value"]
