@@ -24,7 +24,7 @@ import numpy as np
 from benchmark.confinement import confine
 from benchmark.deidentify import guarded, public, reason_of
 from mema.errors import UserError
-from mema.files import sha256_file
+from mema.files import sha256_file, sha256_sources
 from mema.registry import resolve
 
 # A string, as in the command line's table: rooms do not import each other, and our methods stand as anyone's.
@@ -67,7 +67,7 @@ def _describe(method: Any) -> dict[str, Any]:
     file = inspect.getsourcefile(type(method))
     if file is not None:
         # Who tries things out forgets to count: what has changed must not be taken for what ran before.
-        revision += f"+{sha256_file(file)[:8]}"
+        revision += f"+{_source_hash(Path(file))[:8]}"
     return {
         "name": str(method.name),
         "revision": revision,
@@ -75,6 +75,13 @@ def _describe(method: Any) -> dict[str, Any]:
         "prior": str(method.prior),
         "parameters": method.parameters.model_dump(mode="json"),
     }
+
+
+def _source_hash(file: Path) -> str:
+    """The hash of a method's file, or of its whole package; but the package of all methods is nobody's own."""
+    shared = Path(resolve(f"{BASELINES}:__file__")).parent
+    package = (file.parent / "__init__.py").exists() and file.parent != shared
+    return sha256_sources(file.parent) if package else sha256_file(file)
 
 
 def _run(channel: connection.Connection, method: Any, request: dict[str, Any], data: bytes, tried: list[str]) -> None:

@@ -6,11 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mema.files import read_json, write_json
+from mema.files import read_json, sha256_sources, write_json
 
 
 def remembered(path: Path, identity: dict[str, Any], compute: Callable[[], Any]) -> Any:
-    """Return the JSON value of ``compute()``, kept in ``path`` while ``identity``, all it depends on, is equal."""
+    """Return the JSON value of ``compute()``, kept in ``path`` while ``identity``, all it depends on, is equal.
+
+    The code of the benchmark is part of it.
+    """
+    identity = identity | {"code": sha256_sources(Path(__file__).parent)}
     if path.is_file():
         kept = read_json(path)
         if kept["identity"] == identity:

@@ -78,6 +78,14 @@ def sha256_json(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
+def sha256_sources(folder: Path | str) -> str:
+    """Return the hex sha256 of the names and contents of the Python files below a folder."""
+    folder = Path(folder)
+    return sha256_json(
+        {file.relative_to(folder).as_posix(): sha256_file(file) for file in sorted(folder.rglob("*.py"))}
+    )
+
+
 def git_hash() -> str | None:
     """Return the commit of this source tree, with ``+dirty`` when tracked files differ; None outside git."""
 
