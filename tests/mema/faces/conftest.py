@@ -19,3 +19,18 @@ def blank():
     """Photos without a face, uint8 (2, 128, 128, 3): grey, and noise."""
     noise = np.random.default_rng(0).integers(0, 256, (128, 128, 3))
     return np.stack([np.full((128, 128, 3), 120), noise]).astype(np.uint8)
+
+
+@pytest.fixture
+def placed(weights, monkeypatch):
+    """The folder ``weights`` of the test's module, where the project then looks for its weights."""
+    monkeypatch.setenv("MEMA_WEIGHTS", str(weights))
+    return weights
+
+
+@pytest.fixture(scope="session")
+def astronaut():
+    """E. Collins's portrait (NASA, public domain), uint8 (256, 256, 3); the face about (128, 110)."""
+    from skimage import data
+
+    return data.astronaut()[:256, 96:352]

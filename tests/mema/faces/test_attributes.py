@@ -24,20 +24,6 @@ def weights(tmp_path_factory):
     return write_attribute_weights(tmp_path_factory.mktemp("weights"))
 
 
-@pytest.fixture
-def placed(weights, monkeypatch):
-    monkeypatch.setenv("MEMA_WEIGHTS", str(weights))
-    return weights
-
-
-@pytest.fixture(scope="module")
-def astronaut():
-    """E. Collins's portrait (NASA, public domain), uint8 (256, 256, 3); the face about (128, 110)."""
-    from skimage import data
-
-    return data.astronaut()[:256, 96:352]
-
-
 @pytest.fixture(scope="module")
 def portraits(astronaut):
     """The portrait as it is, reddish, bluish, dark, and nobody: uint8 (5, 256, 256, 3)."""

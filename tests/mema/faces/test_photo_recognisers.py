@@ -40,20 +40,6 @@ def weights(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def placed(weights, monkeypatch):
-    monkeypatch.setenv("MEMA_WEIGHTS", str(weights))
-    return weights
-
-
-@pytest.fixture(scope="module")
-def astronaut():
-    """E. Collins's portrait (NASA, public domain), uint8 (256, 256, 3); the face about (128, 110)."""
-    from skimage import data
-
-    return data.astronaut()[:256, 96:352]
-
-
 @pytest.fixture(scope="module")
 def photos(astronaut, phantoms, blank):
     """She, she again further left, someone else, and nobody: uint8 (4, 256, 256, 3)."""
