@@ -33,7 +33,7 @@ def serve(config_path: Path, port: int, database: str | None) -> None:
 
     config = Build.load(config_path).section("label_studio", LabelStudioConfig)
     # Asked to end by whatever started it, it ends as with Ctrl+C and takes the server with it.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _stop_when_asked()
     folder = home()
     with running(folder, port=port, database=database, say=click.echo) as server:
         access = find_access(folder, own=True)
@@ -61,7 +61,7 @@ def segmenter(config_path: Path, port: int) -> None:
     config = Build.load(config_path).section("label_studio", LabelStudioConfig)
     model = load_segmenter(config.segmenter)
     access = find_access(home())
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _stop_when_asked()
     with contextlib.closing(connect(access)) as client:
         known = credentials(home(), f"http://{HOST}:{port}")
         server = serve_(Backend(model, access, client, known["user"], known["password"]), port)
@@ -145,3 +145,9 @@ def agreement(config_path: Path) -> None:
     report = run_agreement(build)
     click.echo((build.answers / TABLES).read_text(encoding="utf-8"), nl=False)
     click.echo(f"\n{report['disputed']} disputed; written: {build.answers}")
+
+
+def _stop_when_asked() -> None:
+    """Leave by KeyboardInterrupt at SIGTERM, and at SIGINT also where a shell started us in its background."""
+    for asked in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(asked, signal.default_int_handler)
