@@ -4,7 +4,8 @@
 
 Photos, flips, passwords and jitter of an iteration are functions of the seed and its number alone. So a run that was
 killed goes on from its last saved state and, on a CPU, ends with the same bytes; several processes (``accelerate launch
--m mema.cli medsem train …``) share each batch and average their gradients.
+-m mema.cli medsem train …``) share each batch and average their gradients. How near that comes to one process has not
+been measured.
 """
 
 from __future__ import annotations

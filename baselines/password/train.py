@@ -43,9 +43,11 @@ def train(photos: np.ndarray, out: Path, *, steps: int, batch: int, rate: float,
     from tqdm import tqdm
 
     from mema.classifier import fast_bfloat16
+    from mema.diffusion.acceleration import forget_training
     from mema.faces.phantom_recogniser import load_network
     from mema.weights import locate
 
+    forget_training()
     accelerator = Accelerator(mixed_precision="bf16" if torch.cuda.is_available() or fast_bfloat16() else "no")
     set_seed(seed)
     network, discriminator = PasswordNetwork(), Discriminator()

@@ -18,12 +18,12 @@ def local_device() -> str:
     import torch
     from accelerate import PartialState
 
-    _forget_training()
+    forget_training()
     device = PartialState(cpu=not torch.cuda.is_available()).device
     return str(device) if device.type == "cuda" else "cpu"
 
 
-def _forget_training() -> None:
+def forget_training() -> None:
     """Let a training follow another: accelerate would keep the precision and device of the first for good.
 
     A group of processes that has been formed stays.
@@ -42,7 +42,7 @@ def start_accelerator(settings: TrainingSettings, tracker: Path, *, cpu: bool) -
     from accelerate import Accelerator
     from accelerate.utils import GradientAccumulationPlugin
 
-    _forget_training()
+    forget_training()
     accelerator = Accelerator(
         mixed_precision=settings.precision,
         cpu=cpu,

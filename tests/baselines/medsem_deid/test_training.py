@@ -91,20 +91,3 @@ def test_photos_are_resized_and_decoded_once(people, tmp_path):
     assert gather([people, people], 16, tmp_path).digest == photos.digest
     assert (tmp_path / "photos.npy").stat().st_mtime_ns == before
     assert gather([people], 16, tmp_path).digest != photos.digest
-
-
-@pytest.mark.slow
-def test_two_processes_share_a_batch(parameters, change, people, tmp_path):
-    from accelerate import debug_launcher
-    from safetensors.torch import load_file
-
-    short = change(parameters, schedule={"steps": 3, "save_every": 3})
-    train(short, tmp_path / "one", release=people.path)
-    debug_launcher(_train_in_process, (short, tmp_path / "two", people.path), num_processes=2)
-    one, two = load_file(tmp_path / "one" / FILE), load_file(tmp_path / "two" / FILE)
-    # Half precision, and sums in another order.
-    assert all(np.allclose(one[name], two[name], atol=2e-3) for name in one)
-
-
-def _train_in_process(parameters, out, release):
-    train(parameters, out, release=release)
