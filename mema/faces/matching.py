@@ -39,10 +39,13 @@ def nearest_neighbours(probes: np.ndarray, gallery: np.ndarray, k: int = 1) -> N
     """Return the ``k`` nearest vectors of ``gallery`` (M, D) for each of ``probes`` (N, D), whatever their lengths.
 
     Of equally near ones the first in the gallery wins. Beside the arguments and the result it holds a float32 copy of
-    the gallery and two blocks of scores. ValueError unless 1 <= k <= M.
+    the gallery and a block of scores for each thread that BLAS may use. ValueError unless 1 <= k <= M.
     """
     if not 1 <= k <= len(gallery):
         raise ValueError(f"{k} neighbours cannot be found in a gallery of {len(gallery)}")
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    threads = max((library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"), default=1)
     found = Neighbours(np.empty((len(probes), k), np.int64), np.empty((len(probes), k), np.float32))
     products = _Products(gallery, max(LANES, k + SPARE))
 
@@ -55,8 +58,8 @@ def nearest_neighbours(probes: np.ndarray, gallery: np.ndarray, k: int = 1) -> N
             near = products.possible(part[row], k)[None]
             found.indices[first + row], found.distances[first + row] = _decide(part[row : row + 1], gallery, near, k)
 
-    # While the scores of one block are looked through, which takes one processor, those of another are multiplied.
-    with ThreadPoolExecutor(2) as pool:
+    # A block to each processor: products that share all processors would wait while scores are looked through.
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
         list(pool.map(search, range(0, len(probes), PROBES)))
     return found
 
