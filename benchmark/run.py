@@ -57,21 +57,17 @@ def run_method(build: Build, name: str) -> Result:
     bench = Bench.open(build)
     with start_method(build, name) as process:
         description = process.description
-        deliver = process.deliver(bench.config.seed)
-        delivered = take_delivery(bench, deliver, description)
         recover = process.recover if description.reversible else None
-        material = take_material(bench, deliver, recover, delivered[0], description)
-    return score(bench, *delivered, description, material)
+        taken = take_all(bench, process.deliver(bench.config.seed), recover, description)
+    return score(bench, description, *taken)
 
 
 def run_deidentifier(build: Build, method: Any, description: Method) -> Result:
     """Run a Deidentifier, which need not be registered, in this very process and return its result."""
     bench = Bench.open(build)
-    deliver = from_method(method, bench.config.seed)
-    delivered = take_delivery(bench, deliver, description)
     recover = method.recover if description.reversible else None
-    material = take_material(bench, deliver, recover, delivered[0], description)
-    return score(bench, *delivered, description, material)
+    taken = take_all(bench, from_method(method, bench.config.seed), recover, description)
+    return score(bench, description, *taken)
 
 
 def score_folder(build: Build, name: str, folder: Path) -> Result:
@@ -84,8 +80,15 @@ def score_folder(build: Build, name: str, folder: Path) -> Result:
     description = Method(name=check_name(name), revision=digest(folder)[:12], reversible=False, prior="Not stated")
     bench = Bench.open(build)
     deliver = from_folder(folder, {record.image_id for inputs in inputs_of(build) for record in inputs.records()})
-    delivered = take_delivery(bench, deliver, description)
-    return score(bench, *delivered, description, take_material(bench, deliver, None, delivered[0], description))
+    return score(bench, description, *take_all(bench, deliver, None, description))
+
+
+def take_all(
+    bench: Bench, deliver: Deliver, recover: Recover | None, description: Method
+) -> tuple[ImageSet, list[Failure], Material | None]:
+    """Take the originals, de-identified, their failures, and what attackers may have; ``score`` reads all three."""
+    images, failures = take_delivery(bench, deliver, description)
+    return images, failures, take_material(bench, deliver, recover, images, description)
 
 
 def take_delivery(bench: Bench, deliver: Deliver, description: Method) -> tuple[ImageSet, list[Failure]]:
@@ -126,7 +129,7 @@ def take_material(
 
 
 def score(
-    bench: Bench, images: ImageSet, failures: list[Failure], description: Method, material: Material | None
+    bench: Bench, description: Method, images: ImageSet, failures: list[Failure], material: Material | None
 ) -> Result:
     """Score the delivered ``images``, write ``result.json`` to the method's folder and return the result."""
     config, release = bench.config, bench.release

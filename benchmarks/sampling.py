@@ -22,13 +22,13 @@ from mema.diffusion.checkpoint import (
     Precision,
     encode_faces,
     find_adapter,
-    find_weights,
     load_pipeline,
     lora_file,
     tuned_unet,
 )
 from mema.diffusion.sampling import Drawing, compile_unet, make_solver, sample
 from mema.taxonomy import load_taxonomy
+from mema.weights import find_weights
 
 if TYPE_CHECKING:
     import argparse

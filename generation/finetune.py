@@ -21,7 +21,6 @@ from mema.diffusion.checkpoint import (
     Generator,
     encode_latents,
     encode_prompts,
-    find_weights,
     load_pipeline,
 )
 from mema.diffusion.settings import TrainingSettings
@@ -31,7 +30,7 @@ from mema.errors import UserError
 from mema.files import read_json, sha256_json, write_json
 from mema.imageset import ImageSet
 from mema.taxonomy import load_taxonomy
-from mema.weights import digest
+from mema.weights import digest, find_weights
 
 REPORT = "finetune.json"
 DONE = "done.json"

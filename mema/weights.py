@@ -52,6 +52,15 @@ def locate(name: str) -> Path:
     return path
 
 
+def find_weights(source: str | Path, *, file: bool = False) -> Path:
+    """Return the folder or file that ``source`` means: an existing path, or else a name in the table of weights.
+
+    With ``file`` a folder is no path. UserError when there is neither, with the licence of the named weights.
+    """
+    path = Path(source)
+    return path if (path.is_file() if file else path.exists()) else locate(str(source))
+
+
 def digest(path: Path) -> str:
     """Return the sha256 of a file, or of the relative names and hashes of a folder's files but its model card."""
     if path.is_file():

@@ -17,9 +17,9 @@ from pydantic import Field
 
 from baselines.face_region import Similarity, feathered
 from baselines.k_same.gallery import load_gallery
-from baselines.weights import find_weights
 from mema.config import Config
 from mema.files import sha256_file
+from mema.weights import find_weights
 
 FEATHER = 0.05
 """Over how much of the standard pose's side the average fades into the photo."""
@@ -43,7 +43,7 @@ class KSame:
     def __init__(self, parameters: KSameParameters) -> None:
         from mema.errors import UserError
 
-        path = find_weights(parameters.gallery)
+        path = find_weights(parameters.gallery, file=True)
         self.parameters = parameters
         self.revision = f"1.{sha256_file(path)[:8]}"
         self.gallery = load_gallery(path)

@@ -15,10 +15,10 @@ from pydantic import Field
 
 from baselines.keys import keys_for, secret_generator
 from baselines.latent_code.code import load_code
-from baselines.weights import find_weights
 from mema.config import Config
 from mema.errors import UserError
 from mema.files import sha256_file
+from mema.weights import find_weights
 
 
 class LatentCodeParameters(Config):
@@ -43,7 +43,7 @@ class LatentCode:
     parameters_model = LatentCodeParameters
 
     def __init__(self, parameters: LatentCodeParameters) -> None:
-        path = find_weights(parameters.code)
+        path = find_weights(parameters.code, file=True)
         self.parameters = parameters
         self.revision = f"1.{sha256_file(path)[:8]}"
         self.code = load_code(path)

@@ -86,7 +86,7 @@ def _recognised(
 
 def _top1(judge: str, images: np.ndarray, diseases: Sequence[str | None]) -> float:
     from mema.classifier import load, predict
-    from mema.diffusion.checkpoint import find_weights
+    from mema.weights import find_weights
 
     model = load(find_weights(judge))
     guesses = np.array(model.classes)[predict(model, images).argmax(axis=1)]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from baselines.medsem_deid.networks import MedSemNetwork
 from baselines.medsem_deid.settings import MedSemParameters, NetworkSettings
-from mema.diffusion.checkpoint import find_weights
 from mema.errors import UserError
 from mema.files import atomic_write
+from mema.weights import find_weights
 
 FILE = "medsem.safetensors"
 DESCRIPTION = "medsem-deid"

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from baselines.medsem_deid.settings import EncoderSettings
-from mema.diffusion.checkpoint import Generator, encode_prompts, find_weights, generator_digest, load_pipeline
+from mema.diffusion.checkpoint import Generator, encode_prompts, generator_digest, load_pipeline
 from mema.errors import UserError
 from mema.files import read_json
-from mema.weights import digest
+from mema.weights import digest, find_weights
 
 NOISE_SEED = 0
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from baselines.keys import keys_for
-from baselines.weights import find_weights
 from mema.config import Config
 from mema.errors import UserError
+from mema.weights import find_weights
 
 if TYPE_CHECKING:
     from baselines.password.network import PasswordNetwork
@@ -35,7 +35,7 @@ class Password:
         from mema.files import sha256_file
 
         self.parameters = parameters
-        path = find_weights(parameters.weights)
+        path = find_weights(parameters.weights, file=True)
         self.revision = f"1.{sha256_file(path)[:8]}"
         self._network = load_network(path)
 

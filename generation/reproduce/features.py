@@ -7,9 +7,9 @@ import numpy as np
 from generation.reproduce.arms import batches_of
 from generation.reproduce.identity import vectors_of
 from generation.reproduce.settings import EffectsConfig
-from mema.diffusion.checkpoint import find_weights
 from mema.faces.recognisers import recogniser
 from mema.imageset import ImageSet
+from mema.weights import find_weights
 
 SIGNS, FACES = "signs", "faces"
 SPACES = (SIGNS, FACES)

@@ -25,13 +25,13 @@ from generation.reproduce.likeness import table as likeness_table
 from generation.reproduce.settings import head, output, private_output, settings_of
 from generation.reproduce.text import grid, number, percent, verdicts
 from mema.build import Build
-from mema.diffusion.checkpoint import find_weights
 from mema.faces.recognisers import unit
 from mema.files import write_json
 from mema.imageset import ImageSet
 from mema.records import FaceRecord
 from mema.statistics import paired_difference, wilson
 from mema.taxonomy import load_taxonomy
+from mema.weights import find_weights
 
 ARMS = (VANILLA, PLAIN, DIRECT, INJECTED)
 NAMES = {

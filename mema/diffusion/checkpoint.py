@@ -14,7 +14,7 @@ import numpy as np
 
 from mema.errors import UserError
 from mema.files import sha256_file, sha256_json
-from mema.weights import locate
+from mema.weights import find_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,15 +37,6 @@ class Generator(NamedTuple):
     tuned: str | Path | None = None
     adapter: str | Path | None = None
     adapter_file: str | None = None
-
-
-def find_weights(source: str | Path) -> Path:
-    """Return the folder or file that ``source`` means: an existing path, or else a name in the table of weights.
-
-    UserError when there is neither, with the licence under which the named weights are to be had.
-    """
-    path = Path(source)
-    return path if path.exists() else locate(str(source))
 
 
 def find_adapter(source: str | Path, file: str | None = None) -> Path:

@@ -6,13 +6,11 @@ Two sets of weights: trained on VGGFace2 and on CASIA-WebFace, two of the three 
 from __future__ import annotations
 
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mema.engine import batches
-from mema.errors import UserError
 from mema.faces.alignment import boxes
 from mema.faces.detector import placed_landmarks
 from mema.faces.packages import not_importable
@@ -54,17 +52,11 @@ class FaceNetRecogniser:
 
 def load_network(path: Path) -> nn.Module:
     """Return the network in evaluation mode with the weights in ``path``; UserError when they do not fit."""
-    import torch
+    from mema.faces.checkpoints import load_without_classifier
 
     try:
         from facenet_pytorch import InceptionResnetV1
     except ImportError as error:
         raise not_importable("facenet-pytorch", error) from None
-    network = InceptionResnetV1()
-    try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-        # The classifier of the people it was trained on.
-        network.load_state_dict({key: value for key, value in weights.items() if not key.startswith("logits.")})
-    except (UnpicklingError, EOFError, RuntimeError, AttributeError):
-        raise UserError(f"{path}: not the weights of facenet-pytorch's InceptionResnetV1") from None
-    return network.eval()
+    network: nn.Module = InceptionResnetV1()
+    return load_without_classifier(network, path, classifier="logits.", what="facenet-pytorch's InceptionResnetV1")

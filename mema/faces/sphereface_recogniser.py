@@ -7,15 +7,14 @@ are kept here. It is the third network of MeMa's ID-Dis (Table 5).
 from __future__ import annotations
 
 from pathlib import Path
-from pickle import UnpicklingError
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mema.engine import batches
-from mema.errors import UserError
 from mema.faces.alignment import chips
+from mema.faces.checkpoints import load_without_classifier
 from mema.faces.recognisers import Embeddings, unit
 from mema.weights import locate
 
@@ -59,14 +58,7 @@ class Sphere20(nn.Module):
 
 def load_network(path: Path) -> Sphere20:
     """Return the network in evaluation mode with the weights in ``path``; UserError when they do not fit."""
-    network = Sphere20()
-    try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-        # fc6 is the classifier of the people it was trained on.
-        network.load_state_dict({key: value for key, value in weights.items() if not key.startswith("fc6.")})
-    except (UnpicklingError, EOFError, RuntimeError, AttributeError):
-        raise UserError(f"{path}: not the weights of sphere20a") from None
-    return network.eval()
+    return load_without_classifier(Sphere20(), path, classifier="fc6.", what="sphere20a")
 
 
 class SphereFaceRecogniser:
