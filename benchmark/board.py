@@ -16,6 +16,7 @@ from benchmark.names import JUDGE, NAME
 from mema.build import Build
 from mema.errors import UserError
 from mema.files import atomic_write, read_json
+from mema.groups import ATTRIBUTES, GROUPS
 from mema.release import Release
 from mema.result import Attack, Protocol, ReleaseReference
 
@@ -28,7 +29,9 @@ class Board(BaseModel):
     """A release under a protocol: ``diseases[i]`` and ``subject_ids[i]`` belong to ``image_ids[i]``.
 
     ``config`` holds the protocol's settings, ``thresholds`` the judge's verification distances, ``attacks`` the columns
-    of attackers and their certificates.
+    of attackers and their certificates, ``noise`` how much a track's metric varies when it is measured again.
+    ``groups[attribute][i]`` is the group of people, of ``mema.groups``, to which the image belongs, None where it is not
+    stated; boards of before there were groups have none.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -40,14 +43,21 @@ class Board(BaseModel):
     config: BenchmarkConfig
     thresholds: dict[str, MatchThreshold]
     attacks: list[Attack] = []
+    noise: dict[str, float] = {}
     image_ids: list[str]
     subject_ids: list[str]
     diseases: list[str]
+    groups: dict[str, list[str | None]] = {}
 
     @model_validator(mode="after")
     def _one_entry_per_image(self) -> Board:
         if not len(self.image_ids) == len(self.subject_ids) == len(self.diseases):
             raise ValueError("image_ids, subject_ids and diseases differ in length")
+        for attribute, column in self.groups.items():
+            if attribute not in GROUPS:
+                raise ValueError(f"'{attribute[:80]}' is no attribute of people")
+            if len(column) != len(self.image_ids) or set(column) - {None, *GROUPS[attribute]}:
+                raise ValueError(f"the groups by {attribute} are not one of {', '.join(GROUPS[attribute])} per image")
         return self
 
     @classmethod
@@ -70,9 +80,11 @@ class Board(BaseModel):
             config=config.model_copy(update={"methods": (), "batch_size": 32, "examples": 0, "time_limit": 600.0}),
             thresholds=thresholds_of(report),
             attacks=list(report["certificates"].values()),
+            noise=report["noise"],
             image_ids=[record.image_id for record in records],
             subject_ids=[record.subject_id for record in records],
             diseases=diseases_of(validation),
+            groups={name: [group_of(record) for record in records] for name, group_of in ATTRIBUTES.items()},
         )
 
     @classmethod
@@ -87,6 +99,10 @@ class Board(BaseModel):
     def save(self, path: Path) -> Path:
         """Write the board as JSON; the same board gives the same bytes."""
         return atomic_write(path, self.model_dump_json(indent=1) + "\n")
+
+    def same_rules(self, other: Board) -> bool:
+        """Whether a result that holds against one holds against the other: all but the groups is equal."""
+        return self.model_copy(update={"groups": {}}) == other.model_copy(update={"groups": {}})
 
     @property
     def protocol(self) -> Protocol:

@@ -44,6 +44,7 @@ class LadderConfig(Config):
 class BenchmarkConfig(Config):
     """``protocol`` names the rules; ``recognisers`` are held out: no method may train against them.
 
+    ``tracks`` are names of ``benchmark.tracks.protocol.TRACKS``, measured beside what every result has.
     ``far`` and ``strict_far`` are the false accept rates of the verification thresholds, ``examples`` how many faces
     the page shows, ``time_limit`` how many seconds a method has for each batch.
     """
@@ -53,6 +54,7 @@ class BenchmarkConfig(Config):
     judge: JudgeConfig = JudgeConfig()
     recognisers: tuple[str, ...] = Field(default=("dlib", "phantom-sphereface"), min_length=1)
     ladder: LadderConfig = LadderConfig()
+    tracks: tuple[str, ...] = ()
     far: float = Field(default=0.001, gt=0, lt=1)
     strict_far: float = Field(default=0.0001, gt=0, lt=1)
     batch_size: int = Field(default=32, ge=1)

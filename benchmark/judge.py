@@ -19,6 +19,7 @@ from benchmark.attacks.material import check_disjoint, write_other_photos, write
 from benchmark.config import BenchmarkConfig
 from benchmark.ridge import Ridge
 from benchmark.tracks import shortcut
+from benchmark.tracks.protocol import TRACKS
 from mema.build import Build
 from mema.errors import UserError
 from mema.files import atomic_write, read_json, write_json
@@ -36,6 +37,7 @@ VECTORS = "originals.safetensors"
 REPORT = "judge.json"
 OWN = "attackers"
 OTHERS = "other-photos"
+PREPARED = "tracks"
 
 
 class MatchThreshold(NamedTuple):
@@ -119,12 +121,16 @@ def prepare_judge(build: Build) -> Path:
     arrays |= {f"correct.{name}": column for name, column in correct.items()}
     atomic_write(folder / VECTORS, save(arrays))
     certificates = certify(folder / "certificates", own, validation, others, config)
+    noise: dict[str, float] = {}
+    for name in config.tracks:
+        noise |= TRACKS.load(name)(config).prepare(release, folder / PREPARED / name)
     write_json(
         folder / REPORT,
         {
             "identity": identity,
             "thresholds": thresholds,
             "certificates": {name: attack.model_dump() for name, attack in certificates.items()},
+            "noise": noise,
         },
     )
     return folder

@@ -1,40 +1,23 @@
 """The metrics of a result: which score each one averages, its direction, version and how to read it.
 
-The one table that results, the page and the documentation take names and wording from. A metric whose meaning
-changes gets a new version and a line in the changelog.
+The one table that results, the page and the documentation take names and wording from, together with the definitions
+of the tracks in force. A metric whose meaning changes gets a new version and a line in the changelog.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from benchmark.config import BenchmarkConfig
+from benchmark.definition import Definition
 from benchmark.judge import MatchThreshold
 from benchmark.statistics import interval_of
 from benchmark.tracks.disease import per_class
 from benchmark.tracks.identity import verification
+from benchmark.tracks.protocol import TRACKS, Stated
 from mema.result import Interval, Metric
-
-
-class Definition(NamedTuple):
-    """A metric's ``name`` in results, its ``title`` on the page and ``reading``, one sentence for the reader.
-
-    Its scores lie between ``lowest`` and ``highest``; ``whole`` is False for one that has parts (``name.part``) alone.
-    """
-
-    name: str
-    title: str
-    higher_is_better: bool
-    share: bool
-    reading: str
-    version: str = "1"
-    lowest: float = 0.0
-    highest: float = 1.0
-    whole: bool = True
-
 
 METRICS = (
     Definition(
@@ -137,31 +120,52 @@ METRICS = (
 )
 
 
+def definitions_of(config: BenchmarkConfig) -> tuple[Definition, ...]:
+    """Return the metrics that every result has, then those of the tracks that ``config`` names."""
+    return METRICS + tuple(definition for name in config.tracks for definition in TRACKS.load(name).definitions)
+
+
 def metrics_of(
     scores: Mapping[str, np.ndarray],
     thresholds: Mapping[str, MatchThreshold],
     diseases: Sequence[str],
     subjects: Sequence[str],
     config: BenchmarkConfig,
+    stated: Mapping[str, Stated] | None = None,
 ) -> list[Metric]:
-    """Return the mean of each metric's per-image scores with its interval; then those of single recognisers.
+    """Return the mean of each metric's per-image scores with its interval; then those of parts; then what is stated.
 
-    ``scores`` are as ``benchmark.run.score_images`` returns them, each float (N,); a name such as
-    ``identification.dlib`` is one recogniser's part of a metric.
+    ``scores`` are as ``benchmark.run.score`` has them, each float (N,), NaN for an image without one, which its mean
+    leaves out; a name such as ``identification.dlib`` is one recogniser's part of a metric. ``stated`` are numbers of
+    the whole set, by name.
     """
-    by_name = {definition.name: definition for definition in METRICS}
-    parts = [name for name in scores if "." in name]
+    by_name = {definition.name: definition for definition in definitions_of(config)}
+    whole = [name for name in by_name if name in scores]
     metrics = []
-    for name in [*(name for name in by_name if by_name[name].whole), *parts]:
+    for name in [*whole, *(name for name in scores if "." in name)]:
+        there = ~np.isnan(scores[name])
+        if not there.any():
+            continue
         definition = by_name[name.partition(".")[0]]
         metrics.append(
             Metric(
                 name=name,
                 version=definition.version,
-                value=float(scores[name].mean()),
+                value=float(scores[name][there].mean()),
                 higher_is_better=definition.higher_is_better,
                 interval=_interval(name, definition, scores, thresholds, subjects, config),
                 per_class=per_class(scores[name], diseases) if name == "disease_top1" else {},
+            )
+        )
+    for name, number in (stated or {}).items():
+        definition = by_name[name.partition(".")[0]]
+        metrics.append(
+            Metric(
+                name=name,
+                version=definition.version,
+                value=number.value,
+                higher_is_better=definition.higher_is_better,
+                interval=number.interval,
             )
         )
     return metrics
@@ -178,7 +182,9 @@ def _interval(
     """Return the bootstrap interval; that of a verification rate spans both ends of the threshold's interval."""
 
     def bootstrap(values: np.ndarray) -> Interval:
-        return interval_of(values, subjects, draws=config.bootstrap_draws, seed=config.seed, share=definition.share)
+        there = ~np.isnan(values)
+        whose = [subject for subject, has in zip(subjects, there, strict=True) if has]
+        return interval_of(values[there], whose, draws=config.bootstrap_draws, seed=config.seed, share=definition.share)
 
     metric, _, part = name.partition(".")
     if metric not in ("verification", "verification_strict"):

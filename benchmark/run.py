@@ -13,19 +13,21 @@ from benchmark.attacks.material import Material, Recover, gather
 from benchmark.config import BenchmarkConfig
 from benchmark.deidentify import Deliver, deidentify_set, from_folder, from_method
 from benchmark.inputs import inputs_of
-from benchmark.judge import Judge, diseases_of, image_batches, open_judge
+from benchmark.judge import PREPARED, Judge, diseases_of, image_batches, open_judge
 from benchmark.method_process import MethodProcess
 from benchmark.method_server import BASELINES
 from benchmark.metrics import metrics_of
 from benchmark.names import JUDGE, check_name
+from benchmark.remember import remembered
 from benchmark.tracks import disease, identity, shortcut
+from benchmark.tracks.protocol import TRACKS, Measured, Sample, Stated
 from mema.build import Build
 from mema.errors import UserError, nearest
 from mema.files import git_hash, hardware
 from mema.imageset import ImageSet
 from mema.registry import resolve
 from mema.release import Release
-from mema.result import Failure, Method, ReleaseReference, Result
+from mema.result import Failure, Interval, Method, ReleaseReference, Result
 from mema.weights import digest
 
 
@@ -151,11 +153,14 @@ def score(
     )
     scores |= ladder.scores
     scores |= combined(scores)
+    recovered = None if material is None else material.recovered
+    measured = measure_tracks(bench, description.name, Sample(bench.originals, images, failed, recovered))
+    scores |= measured.scores
     result = Result(
         method=description,
         release=ReleaseReference(name=release.name, version=release.version, digest=release.digest),
         protocol=config.protocol_reference(),
-        metrics=metrics_of(scores, bench.judge.thresholds, diseases, subjects, config),
+        metrics=metrics_of(scores, bench.judge.thresholds, diseases, subjects, config, measured.stated),
         seeds=[config.seed],
         git_hash=git_hash(),
         hardware=hardware(),
@@ -164,10 +169,41 @@ def score(
         attacks=ladder.attacks,
         image_ids=image_ids,
         subject_ids=subjects,
-        scores={name: column.tolist() for name, column in scores.items()},
+        scores={name: _listed(column) for name, column in scores.items()},
     )
     result.save(bench.folder / description.name / "result.json")
     return result
+
+
+def measure_tracks(bench: Bench, name: str, sample: Sample) -> Measured:
+    """Return what the tracks in force measure of the method called ``name``; its folder keeps it."""
+    scores: dict[str, np.ndarray] = {}
+    stated: dict[str, Stated] = {}
+    sets = [one.digest for one in (sample.originals, sample.images, sample.recovered) if one is not None]
+    identity = {"protocol": bench.config.protocol_reference().version, "sets": sets, "failed": sample.failed.tolist()}
+    for track in bench.config.tracks:
+
+        def measure(track: str = track) -> dict[str, Any]:
+            measured = TRACKS.load(track)(bench.config).measure(sample, bench.folder / JUDGE / PREPARED / track)
+            return {
+                "scores": {key: _listed(column) for key, column in measured.scores.items()},
+                "stated": {
+                    key: [number.value, number.interval and number.interval.model_dump()]
+                    for key, number in measured.stated.items()
+                },
+            }
+
+        kept = remembered(bench.folder / name / PREPARED / f"{track}.json", identity, measure)
+        scores |= {key: np.array(column, dtype=float) for key, column in kept["scores"].items()}
+        stated |= {
+            key: Stated(value, interval and Interval.model_validate(interval))
+            for key, (value, interval) in kept["stated"].items()
+        }
+    return Measured(scores, stated)
+
+
+def _listed(column: np.ndarray) -> list[float | None]:
+    return [None if np.isnan(value) else value for value in column.tolist()]
 
 
 def start_method(build: Build, name: str) -> MethodProcess:

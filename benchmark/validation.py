@@ -19,10 +19,11 @@ from benchmark.config import BenchmarkConfig
 from benchmark.deidentify import FORMATS, image_key, public, read_output, strange_files
 from benchmark.inputs import inputs_of
 from benchmark.method_process import MethodProcess
-from benchmark.metrics import METRICS, metrics_of
+from benchmark.metrics import METRICS, definitions_of, metrics_of
 from benchmark.names import check_name
 from benchmark.results import read_result
 from benchmark.run import combined, start_method
+from benchmark.tracks.protocol import Stated
 from mema.build import Build
 from mema.errors import UserError
 from mema.imageset import ImageSet
@@ -118,7 +119,12 @@ def faults_of_result(result: Result, board: Board) -> list[str]:
     faults = [*_faults_of_reference(result, board), *_faults_of_images(result, board)]
     faults += _faults_of_texts(result)
     # Without its own images and settings the numbers mean nothing.
-    return faults or _faults_of_attacks(result, board) or _faults_of_scores(result) or _faults_of_metrics(result, board)
+    return (
+        faults
+        or _faults_of_attacks(result, board)
+        or _faults_of_scores(result, board)
+        or _faults_of_metrics(result, board)
+    )
 
 
 def _faults_of_reference(result: Result, board: Board) -> list[str]:
@@ -197,19 +203,23 @@ def _faults_of_attacks(result: Result, board: Board) -> list[str]:
     return faults
 
 
-def _faults_of_scores(result: Result) -> list[str]:
+def _faults_of_scores(result: Result, board: Board) -> list[str]:
     """Check that each score is in its range, that what follows from other scores does, and that no failure pays."""
-    by_name = {definition.name: definition for definition in METRICS}
+    by_name = {definition.name: definition for definition in definitions_of(board.config)}
+    core = {definition.name for definition in METRICS}
+    failed = np.isin(result.image_ids, [failure.image_id for failure in result.failures])
     faults = []
     for name, column in result.scores.items():
-        definition = by_name.get(name.partition(".")[0])
-        if definition is None:
+        kind = name.partition(".")[0]
+        definition = by_name.get(kind)
+        there = [value for value in column if value is not None]
+        if definition is None or definition.stated:
             faults.append(f"score '{public(name)}' is of no metric")
-        elif any(value is None or not isfinite(value) for value in column):
+        elif not all(map(isfinite, there)) or (kind in core and len(there) < len(column)):
             faults.append(f"score '{name}' is not a finite number for every image")
-        elif min(column) < definition.lowest or max(column) > definition.highest:  # type: ignore[type-var,operator]
+        elif there and (min(there) < definition.lowest or max(there) > definition.highest):
             faults.append(f"score '{name}' leaves its range")
-    faults += [f"there is no score '{name}'" for name in by_name if by_name[name].whole and name not in result.scores]
+    faults += [f"there is no score '{one.name}'" for one in METRICS if one.whole and one.name not in result.scores]
     if faults:
         return faults
     scores = {name: np.asarray(column, float) for name, column in result.scores.items()}
@@ -218,7 +228,6 @@ def _faults_of_scores(result: Result) -> list[str]:
             faults.append(f"score '{name}' does not follow from the scores that make it")
     if (scores["utility"] > scores["disease_top1"] + TOLERANCE).any():
         faults.append("an image has utility though its disease is not recognised")
-    failed = np.isin(result.image_ids, [failure.image_id for failure in result.failures])
     for name in ("utility", "privacy", "disease_top1", "detection"):
         if scores[name][failed].any():
             faults.append(f"an image that failed has {name}")
@@ -228,7 +237,14 @@ def _faults_of_scores(result: Result) -> list[str]:
 def _faults_of_metrics(result: Result, board: Board) -> list[str]:
     """Derive every metric again from the per-image scores and compare."""
     scores = {name: np.asarray(column, float) for name, column in result.scores.items()}
-    derived = metrics_of(scores, board.thresholds, board.diseases, board.subject_ids, board.config)
+    by_name = {definition.name: definition for definition in definitions_of(board.config)}
+    # What no per-image score yields is taken at its word: the page says so.
+    stated = {
+        metric.name: Stated(metric.value, metric.interval)
+        for metric in result.metrics
+        if (definition := by_name.get(metric.name.partition(".")[0])) is not None and definition.stated
+    }
+    derived = metrics_of(scores, board.thresholds, board.diseases, board.subject_ids, board.config, stated)
     given = {metric.name: metric for metric in result.metrics}
     wanted = {metric.name for metric in derived}
     faults = [f"metric '{public(name)}' is not one of the protocol's" for name in given if name not in wanted]

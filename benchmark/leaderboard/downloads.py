@@ -8,14 +8,15 @@ import json
 from collections.abc import Iterable, Sequence
 
 from benchmark.board import Board
-from benchmark.metrics import METRICS
+from benchmark.config import BenchmarkConfig
+from benchmark.metrics import definitions_of
 from benchmark.statistics import Standing
 from mema.result import Result
 
 
-def ranking_csv(results: Sequence[Result], standings: Sequence[Standing]) -> str:
+def ranking_csv(results: Sequence[Result], standings: Sequence[Standing], config: BenchmarkConfig) -> str:
     """Return a line per method: rank, its interval, tie group, and every metric with its interval."""
-    names = [definition.name for definition in METRICS if definition.whole]
+    names = [definition.name for definition in definitions_of(config) if definition.whole]
     head = ["method", "revision", "rank", "rank_low", "rank_high", "group", "failures"]
     rows: list[list[object]] = [[*head, *(f"{name}{end}" for name in names for end in ("", "_low", "_high"))]]
     for result, standing in zip(results, standings, strict=True):
@@ -52,7 +53,9 @@ def scores_csv(result: Result, board: Board) -> str:
 
 
 def _with_ends(result: Result, name: str) -> list[float | None]:
-    metric = result.metric(name)
+    metric = next((metric for metric in result.metrics if metric.name == name), None)
+    if metric is None:
+        return [None, None, None]
     ends = [metric.interval.low, metric.interval.high] if metric.interval else [None, None]
     return [metric.value, *ends]
 

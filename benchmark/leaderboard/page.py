@@ -16,7 +16,7 @@ from benchmark.leaderboard.downloads import ranking_csv, ranking_json, scores_cs
 from benchmark.leaderboard.examples import Examples, Pair
 from benchmark.leaderboard.plot import Value, make_plot
 from benchmark.leaderboard.views import ATTACKS, columns_of, diseases_of, distance, interval, share, span, views_of
-from benchmark.metrics import METRICS
+from benchmark.metrics import definitions_of
 from benchmark.names import NAME
 from benchmark.statistics import PROFILES, Standing, standings, standings_by_profile
 from mema.pages import content_policy, environment, style_of
@@ -61,7 +61,7 @@ def render_pages(
     ranked = [row.result for row in rows]
     files = {
         INDEX: _ranking(rows, board, examples),
-        "ranking.csv": ranking_csv(ranked, order),
+        "ranking.csv": ranking_csv(ranked, order, board.config),
         "ranking.json": ranking_json(ranked, order),
     }
     for row in rows:
@@ -79,8 +79,8 @@ def stem_of(name: str) -> str:
 def _ranking(rows: Sequence[Row], board: Board, examples: Examples | None) -> str:
     ranked = [row.result for row in rows]
     naming = disease_naming(board)
-    columns = columns_of(ranked, naming)
-    views = views_of(columns)
+    columns = columns_of(ranked, naming, board.config)
+    views = views_of(columns, board.config)
     return _page(
         "ranking.html",
         board,
@@ -88,7 +88,7 @@ def _ranking(rows: Sequence[Row], board: Board, examples: Examples | None) -> st
         rows=rows,
         columns=columns,
         views=views,
-        metrics=METRICS,
+        metrics=definitions_of(board.config),
         plot=make_plot([_value(result) for result in ranked]),
         diseases=diseases_of(ranked),
         examples=examples,
@@ -99,7 +99,7 @@ def _ranking(rows: Sequence[Row], board: Board, examples: Examples | None) -> st
 
 def _method(row: Row, rows: Sequence[Row], board: Board, pictures: Mapping[str, Pair]) -> str:
     result = row.result
-    columns = columns_of([other.result for other in rows], disease_naming(board))
+    columns = columns_of([other.result for other in rows], disease_naming(board), board.config)
     place = [other.stem for other in rows].index(row.stem)
     thresholds = {name: threshold.distance for name, threshold in board.thresholds.items()}
     return _page(

@@ -22,7 +22,7 @@ SHELF = Path("leaderboard")
 
 
 def board_for(release: ReleaseReference, opened: Board | None, shelf: Path) -> Board:
-    """Return the board by which a result of ``release`` is checked: the shelf's or, where it has none, ``opened``.
+    """Return the board by which a result of ``release`` is checked: ``opened`` or, without it, the shelf's.
 
     UserError when there is neither, or when both exist and differ.
     """
@@ -32,11 +32,13 @@ def board_for(release: ReleaseReference, opened: Board | None, shelf: Path) -> B
             raise UserError(f"{shelf} holds no board of {release.name} {release.version}: name its build with --config")
         return opened
     kept = Board.load(file)
-    if opened is not None and opened != kept:
+    if opened is None:
+        return kept
+    if not opened.same_rules(kept):
         same = opened.release == kept.release and opened.protocol == kept.protocol
         what = "judge" if same else "protocol" if opened.release == kept.release else "release"
         raise UserError(f"{file} is of another {what} than the build: results of both cannot stand on one page")
-    return kept
+    return opened
 
 
 def submit(result: Result, board: Board, shelf: Path = SHELF) -> Path:
@@ -47,7 +49,8 @@ def submit(result: Result, board: Board, shelf: Path = SHELF) -> Path:
     """
     refuse_faults(result, board)
     place = folder_of(board.release, shelf)
-    if not (place / FILE).is_file():
+    # A board of before there were groups is replaced.
+    if not (place / FILE).is_file() or (board.groups and not Board.load(place / FILE).groups):
         board.save(place / FILE)
     return write_result(result, place / check_name(result.method.name))
 
@@ -55,7 +58,7 @@ def submit(result: Result, board: Board, shelf: Path = SHELF) -> Path:
 def submitted(board: Board, shelf: Path = SHELF) -> list[Result]:
     """Return the shelf's results for ``board``, by name of method, checked again; none when it has another board."""
     place = folder_of(board.release, shelf)
-    if not (place / FILE).is_file() or Board.load(place / FILE) != board:
+    if not (place / FILE).is_file() or not Board.load(place / FILE).same_rules(board):
         return []
     results = [read_result(folder) for folder in sorted(place.iterdir()) if (folder / RESULT).is_file()]
     return checked(results, board)

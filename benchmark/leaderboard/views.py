@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from benchmark.metrics import METRICS, Definition
+from benchmark.config import BenchmarkConfig
+from benchmark.definition import Definition
+from benchmark.metrics import METRICS, definitions_of
+from benchmark.tracks.protocol import TRACKS
 from mema.result import Interval, Result
 
 # The metrics whose parts are attackers: those that count in the worst case, and those beside it.
@@ -41,13 +44,15 @@ class View(NamedTuple):
     keys: list[str]
 
 
-def columns_of(results: Sequence[Result], disease_name: Callable[[str], str]) -> list[Column]:
+def columns_of(results: Sequence[Result], disease_name: Callable[[str], str], config: BenchmarkConfig) -> list[Column]:
     """Return a column for each metric, then for each part of one, then for top-1 of each disease."""
-    whole = [definition for definition in METRICS if definition.whole]
+    definitions = definitions_of(config)
+    there = {metric.name for result in results for metric in result.metrics}
+    whole = [definition for definition in definitions if definition.whole and definition.name in there]
     columns = [_column(definition.name, definition.title, definition, results) for definition in whole]
     titles = {attack.name: attack.title for result in results for attack in result.attacks}
-    by_name = {definition.name: definition for definition in METRICS}
-    for name in sorted({metric.name for result in results for metric in result.metrics if "." in metric.name}):
+    by_name = {definition.name: definition for definition in definitions}
+    for name in sorted(name for name in there if "." in name):
         kind, _, part = name.partition(".")
         title = titles.get(part, part) if kind in ATTACKS else f"{by_name[kind].title} {part}"
         columns.append(_column(name, title[:1].upper() + title[1:], by_name[kind], results))
@@ -58,13 +63,14 @@ def columns_of(results: Sequence[Result], disease_name: Callable[[str], str]) ->
     return columns
 
 
-def views_of(columns: Sequence[Column]) -> list[View]:
-    """Return the views of ``columns``; the first is what the page opens with."""
+def views_of(columns: Sequence[Column], config: BenchmarkConfig) -> list[View]:
+    """Return the views of ``columns``, one for each track in force; the first is what the page opens with."""
 
     def keys(*kinds: str, between: str = "") -> list[str]:
         starts = tuple(f"{kind}{between}" for kind in kinds)
         return [column.key for column in columns if column.key in kinds or (between and column.key.startswith(starts))]
 
+    tracks = [TRACKS.load(name) for name in config.tracks]
     return [
         View("Overview", "", keys(*(definition.name for definition in METRICS if definition.name not in FURTHER))),
         View("Attackers", "", keys("privacy", *ATTACKS, between=".")),
@@ -72,6 +78,10 @@ def views_of(columns: Sequence[Column]) -> list[View]:
         View("Shortcuts", "", keys("disease_top1", "shortcut", between=".")),
         View("Identity distance", "Table 5", keys("identity_distance", between=".")),
         View("Matching", "Table 6", keys("identification", "verification", "verification_strict", between=".")),
+        *(
+            View(track.title, track.table, [key for one in track.definitions for key in keys(one.name, between=".")])
+            for track in tracks
+        ),
     ]
 
 

@@ -76,6 +76,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
         tmp_path_factory.mktemp("build"),
         {"train": 2, "selection": 1, "validation": 2},
         judge={"init": None, "epochs": 3, "judges": 2},
+        tracks=["planted_track:Brightness"],
     )
 
 
