@@ -39,14 +39,16 @@ SHEET, SHEETS = "candidates.png", "candidates-sheets"
 class SampleConfig(Config):
     """How to sample; ``adapter`` and ``adapter_file`` say which IP-Adapter (see ``Generator``).
 
-    ``precision`` is that of the UNet and the VAE, "no" for float32; ``compile`` has ``torch.compile`` compile the UNet,
-    which takes minutes and pays for plans that take hours.
+    ``guidance`` and ``guide_donor`` are those of ``mema.diffusion.sampling.sample``. ``precision`` is that of the UNet
+    and the VAE, "no" for float32; ``compile`` has ``torch.compile`` compile the UNet, which takes minutes and pays for
+    plans that take hours.
     """
 
     adapter: str = "ip-adapter-sd15"
     adapter_file: str | None = None
     steps: int = Field(default=20, ge=1)
     guidance: float = Field(default=7.5, ge=1)
+    guide_donor: bool = True
     scheduler: SchedulerName = "dpm"
     batch: int = Field(default=8, ge=1)
     shard_size: int = Field(default=64, ge=1)
@@ -163,6 +165,7 @@ def sample_rows(
         size=size,
         steps=config.steps,
         guidance=config.guidance,
+        guide_donor=config.guide_donor,
         scheduler=config.scheduler,
         batch=config.batch,
     )

@@ -48,14 +48,16 @@ def sample(
     size: int,
     steps: int = 20,
     guidance: float = 7.5,
+    guide_donor: bool = True,
     scheduler: SchedulerName = "dpm",
     batch: int = 8,
 ) -> np.ndarray:
     """Return one image per drawing, uint8 (N, size, size, 3), in order.
 
     ``pipe`` comes from ``load_pipeline``, whose precision it keeps; ``guidance`` is the classifier-free scale (1 =
-    none), ``scheduler`` is "dpm" (DPM-Solver++ 2M) or "ddim" (eta 0). UserError when a donor is given to a pipeline
-    without IP-Adapter.
+    none). As in diffusers' pipeline it amplifies what the donor adds too, unless ``guide_donor`` is False: then it
+    amplifies the prompt alone, and a healthy donor takes less of the disease away. ``scheduler`` is "dpm"
+    (DPM-Solver++ 2M) or "ddim" (eta 0). UserError when a donor is given to a pipeline without IP-Adapter.
     """
     import torch
 
@@ -66,7 +68,7 @@ def sample(
     with torch.no_grad():
         for start in range(0, len(drawings), batch):
             rows = drawings[start : start + batch]
-            latents = _denoise(pipe, rows, texts, size, steps, guidance, scheduler)
+            latents = _denoise(pipe, rows, texts, size, steps, guidance, guide_donor, scheduler)
             images.append(_decode(pipe, latents))
     return np.concatenate(images) if images else np.zeros((0, size, size, 3), np.uint8)
 
@@ -94,6 +96,7 @@ def _denoise(
     size: int,
     steps: int,
     guidance: float,
+    guide_donor: bool,
     scheduler: SchedulerName,
 ) -> Tensor:
     import torch
@@ -108,7 +111,7 @@ def _denoise(
     dtype = pipe.unet.dtype
     # The unconditional half comes first, as in the pipeline.
     text = torch.stack([texts[""]] * len(rows) + [texts[row.prompt] for row in rows]).to(dtype)
-    conditions, attention = _donor_arguments(pipe, rows, side)
+    conditions, attention = _donor_arguments(pipe, rows, side, guide_donor)
     for step in solver.timesteps:
         doubled = solver.scale_model_input(torch.cat([latents, latents]), step)
         predicted = pipe.unet(
@@ -124,7 +127,7 @@ def _denoise(
 
 
 def _donor_arguments(
-    pipe: Any, rows: Sequence[Drawing], side: int
+    pipe: Any, rows: Sequence[Drawing], side: int, guide_donor: bool
 ) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
     """Return the UNet's ``added_cond_kwargs`` and ``cross_attention_kwargs`` for the donors of ``rows``.
 
@@ -138,7 +141,7 @@ def _donor_arguments(
     width = pipe.image_encoder.config.projection_dim
     donors = torch.stack([torch.zeros(width) if row.donor is None else row.donor.cpu() for row in rows])
     weights = torch.tensor([0.0 if row.donor is None else row.donor_weight for row in rows])
-    embeddings = torch.cat([torch.zeros_like(donors), donors]).unsqueeze(1)
+    embeddings = torch.cat([torch.zeros_like(donors) if guide_donor else donors, donors]).unsqueeze(1)
     mask = torch.cat([weights, weights]).view(-1, 1, 1, 1).expand(-1, 1, side, side)
     return (
         {"image_embeds": [embeddings.to(pipe.device, pipe.unet.dtype)]},

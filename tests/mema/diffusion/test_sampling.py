@@ -61,13 +61,15 @@ def test_donor_weight_prompt_and_seed_each_change_the_picture(pipe, drawings):
     assert all(np.abs(picture - pictures[0]).max() > GREY_LEVEL for picture in pictures[1:])
 
 
-def test_a_uniform_batch_equals_the_diffusers_pipeline(pipe, drawings):
+@pytest.mark.parametrize("guide_donor", [True, False])
+def test_a_uniform_batch_equals_the_diffusers_pipeline(pipe, drawings, guide_donor):
     """One row, so that the pipeline's own preparation of embeddings is right (it is not for batches)."""
     import torch
 
     row = drawings[1]
     pipe.set_ip_adapter_scale(row.donor_weight)
-    embeds = torch.stack([torch.zeros_like(row.donor), row.donor]).unsqueeze(1)
+    free = torch.zeros_like(row.donor) if guide_donor else row.donor
+    embeds = torch.stack([free, row.donor]).unsqueeze(1)
     theirs = pipe(
         row.prompt,
         ip_adapter_image_embeds=[embeds],
@@ -78,7 +80,7 @@ def test_a_uniform_batch_equals_the_diffusers_pipeline(pipe, drawings):
         width=32,
         output_type="np",
     ).images
-    ours = sample(pipe, [row], **SETTINGS, scheduler="ddim")
+    ours = sample(pipe, [row], **SETTINGS, scheduler="ddim", guide_donor=guide_donor)
     assert np.abs(np.round(theirs * 255) - ours).max() <= GREY_LEVEL
 
 
