@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import model_validator
 
 from mema.build import Build
 from mema.diffusion.acceleration import local_device
@@ -19,6 +20,7 @@ from mema.diffusion.checkpoint import (
     LORA_FILE,
     UNET_FOLDER,
     Generator,
+    encode_faces,
     encode_latents,
     encode_prompts,
     load_pipeline,
@@ -41,11 +43,21 @@ WATCHING = {"tracker", "sample_every", "save_every"}
 class FinetuneConfig(TrainingSettings):
     """How to train, the ``checkpoint`` to train and fine-tuned weights to go on from; names of weights or paths.
 
-    ``init`` for a LoRA is one of the same rank and targets; for a full fine-tuning it is either kind.
+    ``adapter`` and ``adapter_file`` (see ``Generator``) say through which IP-Adapter faces are seen, where
+    ``face_share`` is above 0. ``init`` for a LoRA is one of the same rank and targets; for a full fine-tuning it is
+    either kind.
     """
 
     checkpoint: str = "sd-v1-5"
     init: str | None = None
+    adapter: str | None = None
+    adapter_file: str | None = None
+
+    @model_validator(mode="after")
+    def _faces_need_an_adapter(self) -> FinetuneConfig:
+        if (self.face_share > 0) != (self.adapter is not None):
+            raise ValueError("face_share and adapter belong together: set both or neither")
+        return self
 
 
 def finetune(build: Build) -> Path:
@@ -67,6 +79,7 @@ def finetune(build: Build) -> Path:
             "cohort": cohort.digest,
             "checkpoint": digest(find_weights(config.checkpoint)),
             "init": None if init is None else digest(init),
+            "adapter": None if config.adapter is None else digest(find_weights(config.adapter)),
             "settings": config.model_dump(mode="json", exclude=WATCHING),
         }
     )
@@ -75,8 +88,9 @@ def finetune(build: Build) -> Path:
         return build.lora
 
     whole = config.method == "full"
-    pipe = load_pipeline(Generator(config.checkpoint, init if whole else None), device=local_device())
-    photos, prompts = _encode(build, pipe, cohort, flip=config.flip)
+    generator = Generator(config.checkpoint, init if whole else None, config.adapter, config.adapter_file)
+    pipe = load_pipeline(generator, device=local_device())
+    photos, prompts = _encode(build, pipe, cohort, config)
     curves = train(
         pipe,
         photos,
@@ -100,7 +114,7 @@ def check_controls(cohort: ImageSet, controls: ImageSet) -> None:
         raise UserError(f"finetune: {len(both)} control patients are in the cohort; run 'mema generate cohort' again")
 
 
-def _encode(build: Build, pipe: Any, cohort: ImageSet, *, flip: bool) -> tuple[Photos, list[str]]:
+def _encode(build: Build, pipe: Any, cohort: ImageSet, config: FinetuneConfig) -> tuple[Photos, list[str]]:
     """Return the cohort as the frozen networks see it, and the captions of the diseases that occur."""
     import torch
 
@@ -109,12 +123,13 @@ def _encode(build: Build, pipe: Any, cohort: ImageSet, *, flip: bool) -> tuple[P
     prompts = ["", *(taxonomy.caption(code) for code in taxonomy.codes)]
     encoded = encode_prompts(pipe, prompts)
     captions = [1 + taxonomy.index(record.disease or "") for record in records]
-    views = [images, images[:, :, ::-1]] if flip else [images]
+    views = [images, images[:, :, ::-1]] if config.flip else [images]
     photos = Photos(
         torch.stack([encode_latents(pipe, view) for view in views], dim=1),
         captions,
         torch.stack([encoded[prompt].cpu() for prompt in prompts]),
         np.unique([record.subject_id for record in records], return_inverse=True)[1].tolist(),
+        encode_faces(pipe, images) if config.adapter else None,
     )
     return photos, [prompts[caption] for caption in sorted(set(captions))]
 

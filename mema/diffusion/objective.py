@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from mema.diffusion.donors import donor_arguments
 from mema.errors import UserError
 
 if TYPE_CHECKING:
@@ -35,13 +36,15 @@ def denoising_loss(
     noise: Tensor,
     *,
     image_embeds: Tensor | None = None,
+    image_weights: Tensor | None = None,
     snr_gamma: float | None = 5.0,
 ) -> Tensor:
     """Return the mean over the batch of each sample's weighted denoising error, a scalar in float32.
 
     ``latents`` (N, C, h, w) are already multiplied by the VAE's scaling factor; ``text`` (N, tokens, D) are the text
     encoder's last hidden states; ``timesteps`` (N,) and ``noise`` (N, C, h, w), of any device, say how each sample is
-    spoilt; ``image_embeds`` (N, E) are the image encoder's projections, for a UNet that carries an IP-Adapter.
+    spoilt; ``image_embeds`` (N, E) are the image encoder's projections, for a UNet that carries an IP-Adapter, and
+    ``image_weights`` (N,) scale what it adds to each sample, by default as the adapter is set.
     ``scheduler`` is any diffusers scheduler with ``alphas_cumprod``; its ``prediction_type`` says what the UNet
     predicts: "epsilon" or "v_prediction" (others raise UserError). ``snr_gamma=None`` weighs all time steps alike.
     """
@@ -64,7 +67,11 @@ def denoising_loss(
     else:
         raise UserError(f"cannot train a model whose prediction_type is {prediction_type!r}")
 
-    conditions = None if image_embeds is None else {"image_embeds": [image_embeds.unsqueeze(1)]}
-    predicted = unet(noisy, timesteps, encoder_hidden_states=text, added_cond_kwargs=conditions).sample
+    conditions: dict[str, Any] = {}
+    if image_embeds is not None and image_weights is not None:
+        conditions = donor_arguments(image_embeds, image_weights, latents.shape[-1])
+    elif image_embeds is not None:
+        conditions = {"added_cond_kwargs": {"image_embeds": [image_embeds.unsqueeze(1)]}}
+    predicted = unet(noisy, timesteps, encoder_hidden_states=text, **conditions).sample
     error = (predicted.float() - target.float()).square().mean(dim=(1, 2, 3))
     return (weight * error).mean()

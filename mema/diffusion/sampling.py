@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from mema.diffusion.checkpoint import encode_prompts
+from mema.diffusion.donors import donor_arguments
 from mema.errors import UserError
 
 if TYPE_CHECKING:
@@ -111,41 +112,33 @@ def _denoise(
     dtype = pipe.unet.dtype
     # The unconditional half comes first, as in the pipeline.
     text = torch.stack([texts[""]] * len(rows) + [texts[row.prompt] for row in rows]).to(dtype)
-    conditions, attention = _donor_arguments(pipe, rows, side, guide_donor)
+    conditions = _conditions(pipe, rows, side, guide_donor)
     for step in solver.timesteps:
         doubled = solver.scale_model_input(torch.cat([latents, latents]), step)
         predicted = pipe.unet(
             doubled.to(dtype),
             step,
             encoder_hidden_states=text,
-            added_cond_kwargs=conditions,
-            cross_attention_kwargs=attention,
+            **conditions,
         ).sample.float()
         free, prompted = predicted.chunk(2)
         latents = solver.step(free + guidance * (prompted - free), step, latents).prev_sample
     return latents
 
 
-def _donor_arguments(
-    pipe: Any, rows: Sequence[Drawing], side: int, guide_donor: bool
-) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """Return the UNet's ``added_cond_kwargs`` and ``cross_attention_kwargs`` for the donors of ``rows``.
-
-    A weight per row: the adapter's own scale is 1, and a mask filled with the row's weight scales what it adds.
-    """
+def _conditions(pipe: Any, rows: Sequence[Drawing], side: int, guide_donor: bool) -> dict[str, Any]:
+    """Return the UNet's arguments for the donors of ``rows``, in both halves of classifier-free guidance."""
     import torch
 
     if not has_adapter(pipe):
-        return None, None
+        return {}
     pipe.set_ip_adapter_scale(1.0)
     width = pipe.image_encoder.config.projection_dim
     donors = torch.stack([torch.zeros(width) if row.donor is None else row.donor.cpu() for row in rows])
     weights = torch.tensor([0.0 if row.donor is None else row.donor_weight for row in rows])
-    embeddings = torch.cat([torch.zeros_like(donors) if guide_donor else donors, donors]).unsqueeze(1)
-    mask = torch.cat([weights, weights]).view(-1, 1, 1, 1).expand(-1, 1, side, side)
-    return (
-        {"image_embeds": [embeddings.to(pipe.device, pipe.unet.dtype)]},
-        {"ip_adapter_masks": [mask.contiguous().to(pipe.device)]},
+    embeddings = torch.cat([torch.zeros_like(donors) if guide_donor else donors, donors])
+    return donor_arguments(
+        embeddings.to(pipe.device, pipe.unet.dtype), torch.cat([weights, weights]).to(pipe.device), side
     )
 
 

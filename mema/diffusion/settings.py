@@ -27,6 +27,10 @@ class TrainingSettings(Config):
     ``caption_dropout`` is the share of captions replaced by the empty one, so that the unconditional half of
     classifier-free guidance follows the fine-tuned model.
 
+    ``face_share`` of the rows also see their own photo's face through the IP-Adapter, at a weight drawn evenly from
+    ``face_weight``. The paper trains without; then what the adapter adds is new to the fine-tuned layers when donors
+    are injected, and signs suffer.
+
     ``batch`` photos make a step, however many processes share it; each runs its part in ``accumulate`` pieces, which
     with ``gradient_checkpointing`` trades time for memory and leaves the result as it is, but for rounding.
     ``precision`` "fp16" needs a GPU: on a CPU it is float32.
@@ -52,6 +56,8 @@ class TrainingSettings(Config):
     warmup: int = Field(default=0, ge=0)
     flip: bool = True
     caption_dropout: float = Field(default=0.0, ge=0, lt=1)
+    face_share: float = Field(default=0.0, ge=0, le=1)
+    face_weight: tuple[float, float] = (0.2, 0.4)
     snr_gamma: float | None = Field(default=5.0, gt=0)
     balance: Literal["none", "disease"] = "none"
     precision: Literal["no", "fp16", "bf16"] = "no"

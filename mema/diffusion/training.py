@@ -32,7 +32,7 @@ BETAS = (0.9, 0.99)
 STATE_FILE = "state.safetensors"
 TRACKER_FOLDER = "tracker"
 # Keys of the random streams under one seed; those of the batches are in ``mema.diffusion.batches``.
-NOISE, EVALUATION = 3, 7
+NOISE, EVALUATION, FACES = 3, 7, 8
 EVALUATIONS_PER_PHOTO = 4
 
 
@@ -41,13 +41,15 @@ class Photos(NamedTuple):
 
     ``latents`` float32 (N, V, C, h, w): V views of N photos (the photo and, where flips are wanted, its mirror image),
     scaled; ``captions`` (N,) index ``texts`` (K, tokens, D), whose row 0 is the empty prompt, and stand for the
-    diseases; ``subjects`` (N,) are equal numbers for photos of one person.
+    diseases; ``subjects`` (N,) are equal numbers for photos of one person; ``faces`` float32 (N, E) are the photos'
+    embeddings by the pipeline's image encoder, where rows are to see them.
     """
 
     latents: Tensor
     captions: Sequence[int]
     texts: Tensor
     subjects: Sequence[int]
+    faces: Tensor | None = None
 
 
 def train(
@@ -80,6 +82,8 @@ def train(
     model, optimizer = accelerator.prepare(
         pipe.unet, torch.optim.Adam(list(parameters.values()), lr=settings.learning_rate, betas=BETAS)
     )
+    if photos.faces is not None:
+        pipe.set_ip_adapter_scale(1.0)
     curves = load_state(private / STATE_FILE, fingerprint, parameters, optimizer, accelerator.scaler)
     done = len(curves.losses)
     start_tracker(accelerator, settings, fingerprint, done)
@@ -162,6 +166,7 @@ def _make_step(
                     photos.texts[texts[piece]].to(accelerator.device),
                     timesteps[piece],
                     noise[piece],
+                    **_faces_of(photos, settings, step, batch.photos, piece, accelerator.device),
                     snr_gamma=settings.snr_gamma,
                 )
             accelerator.backward(loss)
@@ -171,6 +176,31 @@ def _make_step(
             optimizer.zero_grad()
         losses.append(loss.detach())
     return float(accelerator.gather(torch.stack(losses)).mean())
+
+
+def _faces_of(
+    photos: Photos, settings: TrainingSettings, step: int, rows: np.ndarray, piece: np.ndarray, device: Any
+) -> dict[str, Tensor]:
+    """Return which faces the rows at ``piece`` of the batch see, and how much, as ``denoising_loss`` takes it."""
+    import torch
+
+    if photos.faces is None:
+        return {}
+    random = np.random.default_rng([settings.seed, FACES, step])
+    weights = random.uniform(*settings.face_weight, settings.batch)
+    weights[random.random(settings.batch) >= settings.face_share] = 0.0
+    return {
+        "image_embeds": photos.faces[rows[piece]].to(device),
+        "image_weights": torch.from_numpy(weights[piece]).float().to(device),
+    }
+
+
+def _unseen(photos: Photos, rows: np.ndarray, device: Any) -> dict[str, Tensor]:
+    """Return the same for rows that see no face."""
+    if photos.faces is None:
+        return {}
+    faces = photos.faces[rows].to(device)
+    return {"image_embeds": faces, "image_weights": faces.new_zeros(len(rows))}
 
 
 def _held_out_loss(accelerator: Any, pipe: Any, photos: Photos, held: np.ndarray, settings: TrainingSettings) -> float:
@@ -198,6 +228,7 @@ def _held_out_loss(accelerator: Any, pipe: Any, photos: Photos, held: np.ndarray
                 photos.texts[np.asarray(photos.captions)[rows]].to(accelerator.device),
                 timesteps[places],
                 noise,
+                **_unseen(photos, rows, accelerator.device),
                 snr_gamma=settings.snr_gamma,
             )
             total += loss * len(places)
