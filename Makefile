@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
-EXTRAS := faces,diffusion,pipeline,annotation,attributes,dev
+EXTRAS := faces,diffusion,pipeline,annotation,attributes,segmentation,quality,dev
 CONFIG := configs/demo.yaml
 export PATH := $(BIN):$(PATH)
 # Nothing here may reach for a network: what is missing is said, never fetched.
@@ -17,12 +17,13 @@ help:  ## List the targets
 
 setup: $(VENV)/.installed  ## Install everything into .venv
 
-# uv resolves and installs in seconds; pip does the same in minutes where uv is not to be had.
+# uv resolves and installs in seconds; pip does the same in minutes where uv is not to be had. Compiled once here, or
+# where PYTHONDONTWRITEBYTECODE is set every stage would compile its imports again, for half a minute.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
 	$(PYTHON) -m venv $(VENV)
 	if $(BIN)/python -m pip install --quiet uv; then \
-	    $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[$(EXTRAS)]'; \
+	    $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[$(EXTRAS)]'; \
 	else \
 	    $(BIN)/python -m pip install -c constraints.txt -e '.[$(EXTRAS)]'; \
 	fi
