@@ -52,7 +52,7 @@ def install(venv: Path, say: Callable[[str], Any] = print) -> None:
     python = venv / "bin" / "python"
     if uv:
         _run([uv, "venv", "--quiet", "--python", sys.executable, str(venv)])
-        _run([uv, "pip", "install", "--quiet", "--python", str(python), REQUIREMENT])
+        _run([uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python), REQUIREMENT])
     else:
         _run([sys.executable, "-m", "venv", str(venv)])
         _run([str(python), "-m", "pip", "install", "--quiet", REQUIREMENT])
