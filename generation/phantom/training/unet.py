@@ -46,6 +46,10 @@ if TYPE_CHECKING:
 SCALES = (0.2, 0.6)
 """Range of the adapter's scale in training."""
 
+GAIN = 2.0
+"""What the written adapter adds, of what the trained one does: at the paper's donor weights a network this small would
+else keep too much of its patients (docs/generation.md)."""
+
 NO_CAPTION, NO_DONOR = 0.1, 0.08
 """Shares of samples without a caption (for classifier-free guidance) and, with the adapter, without a donor."""
 
@@ -132,7 +136,7 @@ def adapter_state(unet: UNet2DConditionModel) -> dict[str, Tensor]:
     for index, processor in enumerate(unet.attn_processors.values()):
         if hasattr(processor, "to_k_ip"):
             state[f"ip_adapter.{index}.to_k_ip.weight"] = processor.to_k_ip[0].weight
-            state[f"ip_adapter.{index}.to_v_ip.weight"] = processor.to_v_ip[0].weight
+            state[f"ip_adapter.{index}.to_v_ip.weight"] = GAIN * processor.to_v_ip[0].weight
     projection = unet.encoder_hid_proj.image_projection_layers[0]
     for name, layer in (("proj", projection.image_embeds), ("norm", projection.norm)):
         state[f"image_proj.{name}.weight"], state[f"image_proj.{name}.bias"] = layer.weight, layer.bias
@@ -203,7 +207,7 @@ def start_from(unet: UNet2DConditionModel, earlier: Path) -> None:
         for which in ("k", "v"):
             key = f"ip_adapter.{index}.to_{which}_ip.weight"
             if key in adapter:
-                found[f"{name}.to_{which}_ip.0.weight"] = adapter[key]
+                found[f"{name}.to_{which}_ip.0.weight"] = adapter[key] / (GAIN if which == "v" else 1.0)
     for own, theirs in (("image_embeds", "proj"), ("norm", "norm")):
         for kind in ("weight", "bias"):
             name = f"encoder_hid_proj.image_projection_layers.0.{own}.{kind}"
