@@ -27,6 +27,7 @@ class Blackout:
     reversible = False
     prior = "None"
     parameters_model = BlackoutParameters
+    parameter_count = 0
 
     def __init__(self, parameters: BlackoutParameters) -> None:
         self.parameters = parameters

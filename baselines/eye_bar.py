@@ -34,6 +34,7 @@ class EyeBar:
     reversible = False
     prior = "Landmark"
     parameters_model = EyeBarParameters
+    parameter_count = 0
 
     def __init__(self, parameters: EyeBarParameters) -> None:
         self.parameters = parameters

@@ -24,6 +24,7 @@ class GaussianBlur:
     reversible = False
     prior = "None"
     parameters_model = GaussianBlurParameters
+    parameter_count = 0
 
     def __init__(self, parameters: GaussianBlurParameters) -> None:
         self.parameters = parameters

@@ -57,6 +57,12 @@ class Inpaint:
         self._generator = Generator(parameters.checkpoint, parameters.tuned)
         self.revision = f"1.{generator_digest(self._generator)[:8]}"
 
+    @property
+    def parameter_count(self) -> int:
+        """Return how many numbers the checkpoint's networks have learnt."""
+        networks = (self._pipe.unet, self._pipe.vae, self._pipe.text_encoder)
+        return sum(parameter.numel() for network in networks for parameter in network.parameters())
+
     def deidentify(self, images: np.ndarray, *, keys: Sequence[str] | None, seed: int) -> np.ndarray:
         """Return ``images`` with other faces, uint8 (N, H, W, 3)."""
         from mema.faces.detector import placed_landmarks

@@ -17,6 +17,7 @@ class PassThrough:
     reversible = False
     prior = "None"
     parameters_model = NoParameters
+    parameter_count = 0
 
     def __init__(self, parameters: NoParameters) -> None:
         self.parameters = parameters

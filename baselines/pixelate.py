@@ -24,6 +24,7 @@ class Pixelate:
     reversible = False
     prior = "None"
     parameters_model = PixelateParameters
+    parameter_count = 0
 
     def __init__(self, parameters: PixelateParameters) -> None:
         self.parameters = parameters

@@ -20,7 +20,8 @@ class Deidentifier(Protocol):
 
     ``name`` is its name in tables, ``revision`` a text that changes whenever its output may, ``reversible`` whether
     ``recover`` exists, ``prior`` what it knows of faces beforehand, in the words of MeMa Table 3 ("Landmark", "Gaze",
-    "StyleGAN", …; "None"). ``parameters_model`` is the Config class that validates its YAML.
+    "StyleGAN", …; "None"). ``parameters_model`` is the Config class that validates its YAML. A method may have
+    ``parameter_count`` as well: how many numbers its own networks have learnt, 0 for one without networks.
     """
 
     name: str

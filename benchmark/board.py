@@ -30,7 +30,7 @@ class Board(BaseModel):
 
     ``config`` holds the protocol's settings, ``thresholds`` the judge's verification distances, ``attacks`` the columns
     of attackers and their certificates, ``noise`` how much a track's metric varies when it is measured again.
-    ``groups[attribute][i]`` is the group of people, of ``mema.groups``, to which the image belongs, None where it is not
+    ``groups[attribute][i]`` is the group of people, of ``mema.groups``, that the image shows, None where it is not
     stated; boards of before there were groups have none.
     """
 

@@ -51,6 +51,19 @@ def export(config_path: Path, folder: Path) -> None:
     click.echo(f"{export_inputs(Build.load(config_path), folder)} images in {folder}")
 
 
+@benchmark.command()
+@CONFIG
+@click.option("--method", "methods", multiple=True, required=True, help="A method that has run; once for each.")
+@click.argument("folder", type=click.Path(path_type=Path))
+def readers(config_path: Path, methods: tuple[str, ...], folder: Path) -> None:
+    """Write to FOLDER what physicians read blindly: originals, the same again, and what each --method made of them."""
+    from benchmark.reader_study import write_study
+    from mema.build import Build
+
+    study = write_study(Build.load(config_path), methods, folder)
+    click.echo(f"{len(study.key.images)} images to read: mema annotate push --config {study.build.config_path}")
+
+
 METHOD = click.option(
     "--method",
     help="A file of methods/ beside the YAML, a registered method, module:Class, or the path of a method's YAML.",

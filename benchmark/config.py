@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
 
 from mema.config import Config
 from mema.files import sha256_json
@@ -15,13 +18,26 @@ PROTOCOL_REVISION = 2
 class JudgeConfig(Config):
     """How the disease classifiers are fine-tuned on the release's training split (MeMa, evaluation protocol).
 
-    ``init`` names the weights whose trunk they start from, one file per clinic; None starts from nothing. ``judges``
-    of them differ in their seed alone, so that their spread is known.
+    ``encoder`` is the small network or, as in the paper, DINOv2. ``init`` names the weights whose trunk they start
+    from: of the small one a file per clinic (``phantom-judge``, or None to start from nothing), of DINOv2 a folder
+    (``dinov2-base``). ``judges`` of them differ in their seed alone, so that their spread is known.
     """
 
+    encoder: Literal["small", "dinov2"] = "small"
     init: str | None = "phantom-judge"
     epochs: int = Field(default=6, ge=1)
     judges: int = Field(default=3, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_of_encoder(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("encoder") == "dinov2":
+            return {"init": "dinov2-base", **values}
+        return values
+
+    def initial_weights(self, clinic: str) -> str | None:
+        """Return the name of the weights that judges of a release of ``clinic`` start from."""
+        return f"{self.init}/{clinic}" if self.init and self.encoder == "small" else self.init
 
 
 class LadderConfig(Config):
@@ -41,6 +57,45 @@ class LadderConfig(Config):
     certificate: float = Field(default=0.5, gt=0, le=1)
 
 
+class GazeConfig(Config):
+    """``estimator`` is a name of ``mema.faces.gaze.GAZE_ESTIMATORS``; ``phantom`` reads rendered people alone."""
+
+    estimator: str = "phantom"
+
+
+class QualityConfig(Config):
+    """What the tracks ``quality`` and ``recovery`` look at images with.
+
+    ``perceptual`` are the networks of perceptual distances: ``alex``, ``vgg`` and ``squeeze`` (LPIPS), or weights of a
+    DiseaseClassifier; ``encoders`` those of distances between sets: ``inception`` (FID, KID), or weights as
+    ``mema.encoders`` takes them. ``phantom-judge`` is the shipped classifier of the release's clinic.
+    """
+
+    perceptual: tuple[str, ...] = ("phantom-judge",)
+    encoders: tuple[str, ...] = ("phantom-judge",)
+
+
+class SegmentationConfig(Config):
+    """nnU-Net on lesions (MeMa, Table 3): of which ``diseases``, and how long it learns.
+
+    ``epochs`` of ``iterations`` batches are nnU-Net's own and want a GPU; ``repeats`` networks differ in their seed.
+    """
+
+    diseases: tuple[str, ...] = Field(default=("bcc",), min_length=1)
+    epochs: int = Field(default=1000, ge=1)
+    iterations: int = Field(default=250, ge=1)
+    repeats: int = Field(default=2, ge=1)
+
+
+class AgreementConfig(Config):
+    """Who reads images again (MeMa, Table 4): physicians, whose answers lie in the folder ``study``, or ``readers``
+    machines. A method may cost ``margin`` of kappa and still be non-inferior."""
+
+    study: Path | None = None
+    readers: int = Field(default=3, ge=1)
+    margin: float = Field(default=0.1, gt=0, lt=1)
+
+
 class BenchmarkConfig(Config):
     """``protocol`` names the rules; ``recognisers`` are held out: no method may train against them.
 
@@ -55,6 +110,10 @@ class BenchmarkConfig(Config):
     recognisers: tuple[str, ...] = Field(default=("dlib", "phantom-sphereface"), min_length=1)
     ladder: LadderConfig = LadderConfig()
     tracks: tuple[str, ...] = ()
+    quality: QualityConfig = QualityConfig()
+    gaze: GazeConfig = GazeConfig()
+    agreement: AgreementConfig = AgreementConfig()
+    segmentation: SegmentationConfig = SegmentationConfig()
     far: float = Field(default=0.001, gt=0, lt=1)
     strict_far: float = Field(default=0.0001, gt=0, lt=1)
     batch_size: int = Field(default=32, ge=1)

@@ -29,7 +29,7 @@ from mema.result import Attack
 from mema.taxonomy import load_taxonomy
 
 if TYPE_CHECKING:
-    from mema.classifier import DiseaseClassifier
+    from mema.classifier import Classifier
 
 CLASSIFIER = "classifier-{}.safetensors"
 READER = "reader.safetensors"
@@ -58,7 +58,7 @@ class Judge(NamedTuple):
     (``benchmark.attacks.material``), ``certificates`` say per column whether it counts.
     """
 
-    classifiers: list[DiseaseClassifier]
+    classifiers: list[Classifier]
     reader: shortcut.Reader
     vectors: dict[str, np.ndarray]
     found: np.ndarray
@@ -82,7 +82,8 @@ def prepare_judge(build: Build) -> Path:
     config = build.section("benchmark", BenchmarkConfig)
     release = Release.open(build.release)
     folder = build.benchmark / "judge"
-    init = weights.locate(f"{config.judge.init}/{release.clinic}") if config.judge.init else None
+    initial = config.judge.initial_weights(release.clinic)
+    init = weights.locate(initial) if initial else None
     identity = {**_identity(release, config), "init": weights.digest(init) if init else None}
     if (folder / REPORT).is_file() and read_json(folder / REPORT)["identity"] == identity:
         return folder
@@ -101,6 +102,7 @@ def prepare_judge(build: Build) -> Path:
             train.images(),
             labels,
             codes,
+            encoder=config.judge.encoder,
             init=init,
             epochs=config.judge.epochs,
             seed=config.seed + number,

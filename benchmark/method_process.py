@@ -97,6 +97,19 @@ class MethodProcess:
         """Return for each de-identified image what its key opens in it, or why there is nothing; as ``deidentify``."""
         return self._ask(images, keys, {"call": "recover"})
 
+    def cost(self, images: np.ndarray, keys: Sequence[str], seed: int, batch_size: int) -> dict[str, Any] | None:
+        """Return what ``benchmark.cost.measure`` says of the method, as it came; None where there is no answer."""
+        if self._unanswered >= PATIENCE:
+            return None
+        request = {"call": "cost", "seed": seed, "batch_size": batch_size, "shape": images.shape, "keys": list(keys)}
+        try:
+            if self._process is None:
+                self._start()
+            answer, _ = self._exchange(request, images)
+        except _NoAnswerError:
+            return None
+        return answer.get("cost")
+
     def _ask(self, images: np.ndarray, keys: Sequence[str], request: dict[str, Any]) -> Sequence[np.ndarray | str]:
         """Call the method; a batch without an answer is tried again image by image: one bad image costs no other."""
         if self._unanswered >= PATIENCE:

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.confinement import confine
+from benchmark.cost import measure
 from benchmark.deidentify import guarded, public, reason_of
 from mema.errors import UserError
 from mema.files import sha256_file, sha256_sources
@@ -46,7 +47,11 @@ def main() -> None:
         method = _make(channel, start["config"])
         while method is not None:
             request = json.loads(channel.recv_bytes())
-            _run(channel, method, request, channel.recv_bytes(), tried)
+            images = np.frombuffer(channel.recv_bytes(), np.uint8).reshape(request["shape"])
+            if request["call"] == "cost":
+                _time(channel, method, request, images)
+            else:
+                _run(channel, method, request, images, tried)
 
 
 def _make(channel: connection.Connection, config: dict[str, Any]) -> Any:
@@ -84,7 +89,23 @@ def _source_hash(file: Path) -> str:
     return sha256_sources(file.parent) if package else sha256_file(file)
 
 
-def _run(channel: connection.Connection, method: Any, request: dict[str, Any], data: bytes, tried: list[str]) -> None:
+def _time(channel: connection.Connection, method: Any, request: dict[str, Any], images: np.ndarray) -> None:
+    """Answer a request for ``cost``: as ``measure`` says, or None of a method that cannot be measured."""
+    try:
+        cost = measure(method, images, request["keys"], request["seed"], request["batch_size"])
+    except UserError as error:
+        _answer(channel, {"user_error": str(error)})
+        return
+    except Exception as error:  # foreign code: what it raises on an image is told where that image is asked for
+        reason_of(error)
+        cost = None
+    _answer(channel, {"cost": cost})
+    channel.send_bytes(b"")
+
+
+def _run(
+    channel: connection.Connection, method: Any, request: dict[str, Any], images: np.ndarray, tried: list[str]
+) -> None:
     """Answer a request to ``deidentify`` or ``recover``: which images failed and why, then those that did not."""
 
     def call(images: np.ndarray, keys: list[str]) -> Any:
@@ -102,7 +123,7 @@ def _run(channel: connection.Connection, method: Any, request: dict[str, Any], d
         return [f"tried to write outside its folder: {public(tried[-1])}"]
 
     try:
-        outputs = run(np.frombuffer(data, np.uint8).reshape(request["shape"]), request["keys"])
+        outputs = run(images, request["keys"])
     except UserError as error:
         _answer(channel, {"user_error": str(error)})
         return

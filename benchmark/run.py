@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from benchmark.attacks.ladder import climb
 from benchmark.attacks.material import Material, Recover, gather
 from benchmark.config import BenchmarkConfig
+from benchmark.cost import COST, cost_of
 from benchmark.deidentify import Deliver, deidentify_set, from_folder, from_method
 from benchmark.inputs import inputs_of
 from benchmark.judge import PREPARED, Judge, diseases_of, image_batches, open_judge
@@ -61,7 +63,8 @@ def run_method(build: Build, name: str) -> Result:
         description = process.description
         recover = process.recover if description.reversible else None
         taken = take_all(bench, process.deliver(bench.config.seed), recover, description)
-    return score(bench, description, *taken)
+        cost = take_cost(bench, process)
+    return score(bench, description, *taken, cost)
 
 
 def run_deidentifier(build: Build, method: Any, description: Method) -> Result:
@@ -130,10 +133,25 @@ def take_material(
     )
 
 
+def take_cost(bench: Bench, process: MethodProcess) -> dict[str, Stated]:
+    """Return what the method in ``process`` costs, if the protocol asks for it; the method's folder keeps it."""
+    if COST not in bench.config.tracks:
+        return {}
+    return cost_of(process, bench.originals, bench.folder / process.description.name / "cost.json", bench.config)
+
+
 def score(
-    bench: Bench, description: Method, images: ImageSet, failures: list[Failure], material: Material | None
+    bench: Bench,
+    description: Method,
+    images: ImageSet,
+    failures: list[Failure],
+    material: Material | None,
+    cost: Mapping[str, Stated] = MappingProxyType({}),
 ) -> Result:
-    """Score the delivered ``images``, write ``result.json`` to the method's folder and return the result."""
+    """Score the delivered ``images``, write ``result.json`` to the method's folder and return the result.
+
+    ``cost`` is what only the method's process could tell.
+    """
     config, release = bench.config, bench.release
     records, diseases = bench.originals.records(), diseases_of(bench.originals)
     subjects = [record.subject_id for record in records]
@@ -160,7 +178,7 @@ def score(
         method=description,
         release=ReleaseReference(name=release.name, version=release.version, digest=release.digest),
         protocol=config.protocol_reference(),
-        metrics=metrics_of(scores, bench.judge.thresholds, diseases, subjects, config, measured.stated),
+        metrics=metrics_of(scores, bench.judge.thresholds, diseases, subjects, config, {**measured.stated, **cost}),
         seeds=[config.seed],
         git_hash=git_hash(),
         hardware=hardware(),

@@ -72,11 +72,23 @@ def interval_of(values: np.ndarray, subjects: Sequence[str], *, draws: int, seed
 
     Where a ``share`` is exactly 0 or 1 a bootstrap has no width; then it is Wilson's interval over subjects.
     """
-    if share and (values == values[0]).all() and values[0] in (0.0, 1.0):
-        trials = len(set(subjects))
-        low, high = wilson(trials * int(values[0]), trials, LEVEL)
-        return Interval(low=low, high=high, level=LEVEL)
-    return _interval(_drawn_means(values[None], subjects, draws, seed)[:, 0])
+    (interval,) = intervals_of(values[None], subjects, draws=draws, seed=seed, shares=[share])
+    return interval
+
+
+def intervals_of(
+    scores: np.ndarray, subjects: Sequence[str], *, draws: int, seed: int, shares: Sequence[bool]
+) -> list[Interval]:
+    """Return ``interval_of`` each row of ``scores`` (M, N), all from the same draws."""
+    trials = len(set(subjects))
+    intervals = []
+    for row, share, means in zip(scores, shares, _drawn_means(scores, subjects, draws, seed).T, strict=True):
+        if share and row[0] in (0.0, 1.0) and (row == row[0]).all():
+            low, high = wilson(trials * int(row[0]), trials, LEVEL)
+            intervals.append(Interval(low=low, high=high, level=LEVEL))
+        else:
+            intervals.append(_interval(means))
+    return intervals
 
 
 def standings(results: Sequence[Result], score: str | Mapping[str, float], *, draws: int, seed: int) -> list[Standing]:

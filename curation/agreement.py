@@ -12,25 +12,35 @@ import io
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
+from math import isnan
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any, get_args
 
 import numpy as np
 
-from curation.annotations import REPEATS, TABLE, Annotation, agree, disputes, read_annotations, read_mask
+from mema.annotations import (
+    REJECTED,
+    REPEATS,
+    TABLE,
+    Annotation,
+    agree,
+    disputes,
+    read_annotations,
+    read_mask,
+    reading,
+)
 from mema.build import Build
 from mema.errors import UserError
 from mema.files import atomic_write, read_json, write_json
 from mema.records import Severity
-from mema.statistics import wilson
+from mema.statistics import cohen_kappa, paired_table, wilson
 from mema.taxonomy import Taxonomy, load_taxonomy
 
 REPORT = "agreement.json"
 TABLES = "agreement.md"
 PICTURE = "confusion.png"
 DISPUTES = "disputes.csv"
-REJECTED = "rejected"
 
 Votes = Mapping[str, Mapping[str, Annotation]]
 
@@ -89,13 +99,9 @@ def cohen(first: Sequence[Any], second: Sequence[Any], *, ordered: Sequence[Any]
 
     None where it is not defined: no image, or both gave one and the same label throughout.
     """
-    from sklearn.metrics import cohen_kappa_score
-
-    if not first or len({*first, *second}) < 2:
-        return None
-    options = {"labels": list(ordered), "weights": "quadratic"} if ordered else {}
-    kappa = float(cohen_kappa_score(first, second, **options))
-    return kappa if np.isfinite(kappa) else None
+    labels = list(ordered or dict.fromkeys([*first, *second]))
+    kappa = float(cohen_kappa(paired_table(first, second, labels), squared=ordered is not None))
+    return None if isnan(kappa) else kappa
 
 
 def fleiss(counts: np.ndarray) -> float | None:
@@ -126,14 +132,10 @@ def confusion(votes: Votes, labels: Sequence[str]) -> np.ndarray:
     table = np.zeros((len(labels), len(labels)), int)
     for by in votes.values():
         for one, other in combinations(by.values(), 2):
-            row, column = place[_reading(one)], place[_reading(other)]
+            row, column = place[reading(one)], place[reading(other)]
             table[row, column] += 1
             table[column, row] += 1
     return table
-
-
-def _reading(one: Annotation) -> str:
-    return one.disease or "" if one.accept else REJECTED
 
 
 def _by_image(given: Iterable[Annotation], *, last: bool = False) -> dict[str, dict[str, Annotation]]:
@@ -162,7 +164,7 @@ def _self(folder: Path, votes: Votes, again: Sequence[Annotation], name: str) ->
 def _compare(
     both: Sequence[tuple[Annotation, Annotation]], taxonomy: Taxonomy | None, folders: Sequence[tuple[Path, Path]]
 ) -> dict[str, Any]:
-    first, second = ([_reading(pair[side]) for pair in both] for side in (0, 1))
+    first, second = ([reading(pair[side]) for pair in both] for side in (0, 1))
     same = sum(a == b for a, b in zip(first, second, strict=True))
     graded = [(a.severity, b.severity) for a, b in both if a.severity and b.severity and a.disease == b.disease]
     result: dict[str, Any] = {
@@ -210,7 +212,7 @@ def _fleiss(votes: Votes, labels: Sequence[str]) -> dict[str, Any]:
     """Fleiss' kappa needs as many annotators for every image: those with the most usual number above one."""
     usual = Counter(len(by) for by in votes.values() if len(by) > 1).most_common(1)
     raters = usual[0][0] if usual else 0
-    readings = [[_reading(one) for one in by.values()] for by in votes.values() if len(by) == raters]
+    readings = [[reading(one) for one in by.values()] for by in votes.values() if len(by) == raters]
     counts = np.array([[given.count(label) for label in labels] for given in readings], int).reshape(-1, len(labels))
     rest = raters - counts
     accepted = counts[:, :-1].sum(1)
@@ -232,7 +234,7 @@ def _disputes_csv(given: Sequence[Annotation]) -> str:
     writer = csv.writer(sink, lineterminator="\n")
     writer.writerow(["image_id", "readings"])
     for image_id in disputes(given):
-        said = (f"{name}: {_reading(one)}" for name, one in sorted(votes[image_id].items()))
+        said = (f"{name}: {reading(one)}" for name, one in sorted(votes[image_id].items()))
         writer.writerow([image_id, "; ".join(said)])
     return sink.getvalue()
 

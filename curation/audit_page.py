@@ -6,9 +6,9 @@ It is made of the public report alone, so it can say nothing that ``audit.json``
 from __future__ import annotations
 
 from curation.card import TEMPLATES, percent
-from curation.groups import LEAST_PATIENTS
 from curation.planted import COPY, HANDLED, NOBODY, OTHER_PHOTO
 from curation.report import ANY, MAJORITY, AuditReport
+from mema.groups import LEAST_PEOPLE
 from mema.pages import content_policy, environment, style_of
 
 PAGE = "audit.html"
@@ -39,7 +39,7 @@ def render_page(report: AuditReport) -> str:
         plants={one.planted: PLANTS.get(one.planted, _blend(one.planted)) for one in report.planted.strengths},
         split_votes=sum(report.flagged_by[1:-1]),
         not_tested=not_tested(report),
-        least_patients=LEAST_PATIENTS,
+        least_patients=LEAST_PEOPLE,
     )
 
 
@@ -127,7 +127,7 @@ def _groups(report: AuditReport) -> list[str]:
         said.append(f"Groups by {', '.join(missing)} were not compared: nothing is stated of them.")
     small = list(dict.fromkeys(f"{one.attribute} {one.group}" for one in report.groups if one.patients is None))
     if small:
-        said.append(f"Groups with fewer than {LEAST_PATIENTS} patients are too small to test: {', '.join(small)}.")
+        said.append(f"Groups with fewer than {LEAST_PEOPLE} patients are too small to test: {', '.join(small)}.")
     few: dict[float, dict[str, None]] = {}
     for one in report.groups:
         if one.patients is not None and not one.resolved:

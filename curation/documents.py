@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from curation.annotations import TABLE, Annotation, read_table
 from curation.audit_page import PAGE, render_page
 from curation.card import render, size_category
 from curation.comparison import compare_records, count_table, records_of
 from curation.croissant import describe
 from curation.making import Making, Tombstone, read_tombstones
 from curation.report import REPORT, AuditReport
+from mema.annotations import TABLE, Annotation, read_table
 from mema.errors import UserError
 from mema.files import atomic_write, read_json, write_json
 from mema.imageset import ImageSet

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from curation.annotate import AnnotateConfig
-from curation.annotations import PROGRESS, TABLE, Annotation, Consensus, agree, read_annotations, read_progress
 from curation.documents import AGREEMENT
 from curation.filter import FILTER_REPORT, KEPT
 from curation.report import REPORT, AuditReport
+from mema.annotations import PROGRESS, TABLE, Annotation, Consensus, agree, read_annotations, read_progress
 from mema.build import Build
 from mema.errors import UserError
 from mema.files import read_json, sha256_file

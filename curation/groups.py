@@ -5,7 +5,7 @@ A threshold that is right on average may take strangers of one group for each ot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,42 +13,13 @@ import numpy as np
 from curation.report import Cutoff, GroupRate
 from mema.faces.leakage import Rate, rate
 from mema.faces.thresholds import Threshold, calibrate
+from mema.groups import ATTRIBUTES, LEAST_PEOPLE
 from mema.records import FaceRecord
 from mema.statistics import cluster_draws, wilson
 
-# Fewer patients than this say nothing of a rate, and their number may itself say too much of them.
-LEAST_PATIENTS = 10
 # All pairs of so many photos fit into memory and are enough for a false-accept rate of 1e-4.
 MOST_PHOTOS = 3000
 DRAWS = 500
-
-
-def gender_group(record: FaceRecord) -> str | None:
-    """Return the gender, None where it is not stated."""
-    return record.gender
-
-
-def tone_group(record: FaceRecord) -> str | None:
-    """Return the third of the Monk scale in which the skin tone lies, None where it is not stated."""
-    tone = record.skin_tone
-    if tone is None:
-        return None
-    return "Monk 1 to 3" if tone <= 3 else "Monk 4 to 7" if tone <= 7 else "Monk 8 to 10"
-
-
-def age_group(record: FaceRecord) -> str | None:
-    """Return the age group, None where the age is not stated."""
-    age = record.age
-    if age is None:
-        return None
-    return "under 18" if age < 18 else "18 to 39" if age < 40 else "40 to 64" if age < 65 else "from 65"
-
-
-ATTRIBUTES: dict[str, Callable[[FaceRecord], str | None]] = {
-    "gender": gender_group,
-    "skin tone": tone_group,
-    "age": age_group,
-}
 
 
 def group_rates(
@@ -89,7 +60,7 @@ def _within(
 ) -> dict[str, Any]:
     """Return what the patients of a group say of the common threshold and of one of their own: fields of GroupRate."""
     people = len(set(subjects))
-    if people < LEAST_PATIENTS:
+    if people < LEAST_PEOPLE:
         return {"patients": None, "pairs": None, "false_accepts": None, "resolved": False}
     pairs, found = false_accepts(vectors, subjects, common.distance, seed=seed)
     told: dict[str, Any] = {"patients": people, "pairs": pairs, "false_accepts": found}

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from curation.annotations import TABLE, Annotation, Consensus, majority_mask, read_mask, to_csv
 from curation.documents import AGREEMENT, Head, write_documents
 from curation.duplicates import thumbnail
 from curation.gate import check_complete
@@ -25,6 +24,7 @@ from curation.placing import Pictures, place
 from curation.reading import copier
 from curation.report import REPORT
 from curation.splits import assign_splits
+from mema.annotations import TABLE, Annotation, Consensus, majority_mask, read_mask, to_csv
 from mema.build import Build
 from mema.config import Config
 from mema.errors import UserError

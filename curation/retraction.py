@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from curation.annotations import TABLE, read_table, to_csv
 from curation.audit import NEAREST
 from curation.comparison import records_of
 from curation.documents import AGREEMENT, Head
@@ -24,6 +23,7 @@ from curation.making import Category, Making, Tombstone, read_tombstones
 from curation.reading import copier
 from curation.release import finish, number, prepare, write_segmentation
 from curation.report import REPORT, AuditReport
+from mema.annotations import TABLE, read_table, to_csv
 from mema.build import Build
 from mema.errors import UserError
 from mema.files import atomic_write, read_json, sha256_json

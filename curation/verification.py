@@ -13,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from curation.annotations import TABLE, read_table
 from curation.duplicates import near_pairs, thumbnail
 from curation.making import LEDGER, TOMBSTONES, Making, read_ledger, read_tombstones
 from curation.release import SEGMENTATION_SPLITS
+from mema.annotations import TABLE, read_table
 from mema.errors import UserError
 from mema.files import sha256_file, sha256_json
 from mema.imageset import ImageSet

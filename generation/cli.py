@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,20 +68,25 @@ def measure(photos: int, patients: int, seed: int, workers: int) -> None:
 def attributes(names: tuple[str, ...], photos: int, size: int, seed: int, workers: int) -> None:
     """Measure estimators of age and gender by age, gender and skin tone."""
     from generation.phantom.measure_attributes import measure_attributes, table
-    from mema.errors import UserError
     from mema.faces.attributes import ESTIMATORS, estimator
 
-    instruments = []
-    for name in names or ESTIMATORS.names():
-        try:
-            instruments.append(estimator(name))
-        except UserError as error:
-            if names:
-                raise
-            click.echo(f"{name} does not run here: {error}", err=True)
-    if not instruments:
-        raise UserError("no estimator of age and gender runs here")
+    instruments = _those_that_run(names, ESTIMATORS.names(), estimator, "estimator of age and gender")
     click.echo(table(measure_attributes(instruments, photos, size=size, seed=seed, workers=workers)))
+
+
+@phantom.command()
+@click.option("--estimator", "names", multiple=True, help="Whom to measure; default: all whose weights are here.")
+@click.option("--photos", default=400, show_default=True, help="Patients of the eye clinic, one photo each.")
+@click.option("--size", default=128, show_default=True, help="Side of a photo in pixels.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--workers", default=1, show_default=True)
+def gaze(names: tuple[str, ...], photos: int, size: int, seed: int, workers: int) -> None:
+    """Measure gaze estimators against the true lines of sight, squints among them."""
+    from generation.phantom.measure_gaze import measure_gaze, table
+    from mema.faces.gaze import GAZE_ESTIMATORS, gaze_estimator
+
+    instruments = _those_that_run(names, GAZE_ESTIMATORS.names(), gaze_estimator, "gaze estimator")
+    click.echo(table(measure_gaze(instruments, photos, size=size, seed=seed, workers=workers)))
 
 
 @phantom.command()
@@ -200,6 +206,23 @@ def _load(config_path: Path) -> Build:
     from mema.build import Build
 
     return Build.load(config_path)
+
+
+def _those_that_run(wanted: Sequence[str], known: Sequence[str], load: Callable[[str], Any], kind: str) -> list[Any]:
+    """Load the instruments ``wanted``, or all ``known`` whose weights are here, saying why the others do not run."""
+    from mema.errors import UserError
+
+    instruments = []
+    for name in wanted or known:
+        try:
+            instruments.append(load(name))
+        except UserError as error:
+            if wanted:
+                raise
+            click.echo(f"{name} does not run here: {error}", err=True)
+    if not instruments:
+        raise UserError(f"no {kind} runs here")
+    return instruments
 
 
 def _say(title: str, values: dict[str, Any]) -> None:

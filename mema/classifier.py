@@ -1,6 +1,6 @@
-"""The small disease classifier: what the demo measures medical utility with, in place of DINOv2.
+"""Disease classifiers: what medical utility is measured with, a small CNN (the demo's) or DINOv2 (MeMa's).
 
-``fine_tune`` trains it from scratch or from shipped weights (``mema.weights.locate("phantom-judge/eye_clinic")``),
+``fine_tune`` trains one from scratch or from weights (``mema.weights.locate("phantom-judge/eye_clinic")``),
 ``predict`` gives probabilities. Everything is deterministic in the seed on one machine and thread count.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -19,10 +20,46 @@ from tqdm import tqdm
 from mema.augment import Augmentation, augment
 from mema.errors import UserError
 from mema.files import atomic_write
+from mema.registry import resolve
 
 INPUT_SIZE = 128
 WIDTHS = (24, 48, 96, 144)
 PLACE_WIDTH = 24
+
+ENCODERS = {"small": "mema.classifier:DiseaseClassifier", "dinov2": "mema.dinov2_classifier:Dinov2Classifier"}
+
+
+class Classifier(nn.Module):
+    """A trunk that reads photos and a linear ``head``; ``classes`` are the disease codes of its outputs.
+
+    ``forward`` takes float (N, 3, H, W) in [0, 1] of any size and returns logits (N, C), where the images lie; it is
+    differentiable. ``settings`` and ``classes`` are what ``Class(classes, **settings)`` makes another of, before its
+    weights; ``learning_rate`` suits its fine-tuning.
+    """
+
+    encoder: ClassVar[str]
+    learning_rate: ClassVar[float]
+    classes: tuple[str, ...]
+    settings: dict[str, Any]
+    head: nn.Linear
+
+    @classmethod
+    def start(cls, classes: Sequence[str], init: Path | None) -> Self:
+        """Return a classifier to be trained, from the weights at ``init``; UserError when they do not fit."""
+        raise NotImplementedError
+
+    def read(self, images: Tensor) -> Tensor:
+        """Return the features (N, D) of ``images``, which lie where the weights do."""
+        raise NotImplementedError
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Return the features before the last layer, (N, D)."""
+        return self.read(images.to(self.head.weight.device)).to(images.device)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits of ``images``."""
+        logits: Tensor = self.head(self.read(images.to(self.head.weight.device)))
+        return logits.to(images.device)
 
 
 def _convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
@@ -44,15 +81,15 @@ class _Residual(nn.Module):
         return functional.relu(features + self.body(features))
 
 
-class DiseaseClassifier(nn.Module):
-    """A residual CNN of 0.9 M parameters over photos of 128 px; ``classes`` are the disease codes of its outputs.
+class DiseaseClassifier(Classifier):
+    """The small one: a residual CNN of 0.9 M parameters over photos of 128 px, 240 features."""
 
-    ``forward`` takes float (N, 3, H, W) in [0, 1] of any size and returns logits (N, C); it is differentiable.
-    """
+    encoder = "small"
+    learning_rate = 2e-3
 
     def __init__(self, classes: Sequence[str]) -> None:
         super().__init__()
-        self.classes = tuple(classes)
+        self.classes, self.settings = tuple(classes), {}
         first, *rest = WIDTHS
         layers: list[nn.Module] = [_convolution(3, first, stride=2), _convolution(first, first)]
         for inputs, outputs in zip(WIDTHS, rest, strict=False):
@@ -65,8 +102,23 @@ class DiseaseClassifier(nn.Module):
         )
         self.head = nn.Linear(last + PLACE_WIDTH * 4, len(self.classes))
 
-    def embed(self, images: Tensor) -> Tensor:
-        """Return the features before the last layer, (N, 240)."""
+    @classmethod
+    def start(cls, classes: Sequence[str], init: Path | None) -> Self:
+        """Start from a file that ``save`` wrote, with its head too when its classes are the same; or from nothing."""
+        model = cls(classes)
+        if init is None:
+            return model
+        earlier = load(init)
+        if not isinstance(earlier, cls):
+            raise UserError(f"{init}: weights of the encoder '{earlier.encoder}', not '{cls.encoder}'")
+        model.features.load_state_dict(earlier.features.state_dict())
+        model.places.load_state_dict(earlier.places.state_dict())
+        if model.classes == earlier.classes:
+            model.head.load_state_dict(earlier.head.state_dict())
+        return model
+
+    def read(self, images: Tensor) -> Tensor:
+        """Return the strongest response of each feature, and what is where, (N, 240)."""
         if images.shape[-2:] != (INPUT_SIZE, INPUT_SIZE):
             images = functional.interpolate(
                 images, (INPUT_SIZE, INPUT_SIZE), mode="bilinear", antialias=True, align_corners=False
@@ -74,30 +126,27 @@ class DiseaseClassifier(nn.Module):
         features = self.features((images * 4 - 2).contiguous(memory_format=torch.channels_last))
         return torch.cat([features.amax(dim=(2, 3)), self.places(features)], dim=1)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the logits of ``images``."""
-        logits: Tensor = self.head(self.embed(images))
-        return logits
-
 
 def fine_tune(
     images: np.ndarray,
     labels: Sequence[str],
     classes: Sequence[str],
     *,
+    encoder: str = "small",
     init: Path | None = None,
     epochs: int = 12,
     seed: int = 0,
     batch_size: int = 32,
-    learning_rate: float = 2e-3,
+    learning_rate: float | None = None,
     augmentation: Augmentation | None = None,
     label: str = "classifier",
-) -> DiseaseClassifier:
+) -> Classifier:
     """Train a classifier of ``classes`` on ``images``, uint8 RGB (N, H, W, 3), with a disease code each.
 
-    AdamW, one-cycle learning rate, label smoothing 0.05; classes weigh equally however many photos they have. With
-    ``init`` the weights of an earlier classifier are the start; its head too when its classes are the same. Raises
-    UserError for a label outside ``classes``, for fewer than two photos or for weights that do not fit.
+    AdamW, one-cycle learning rate (up to ``learning_rate``; None: the encoder's own), label smoothing 0.05; classes
+    weigh equally however many photos they have. ``encoder`` is one of ``ENCODERS``, ``init`` the weights it starts from
+    (its ``start``). Raises UserError for a label outside ``classes``, for fewer than two photos or for weights that do
+    not fit.
     """
     strange = sorted(set(labels) - set(classes))
     if strange:
@@ -109,10 +158,9 @@ def fine_tune(
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = DiseaseClassifier(classes)
-    if init is not None:
-        _start_from(model, load(init))
+        model: Classifier = resolve(ENCODERS[encoder]).start(classes, init)
     model = model.to(memory_format=torch.channels_last).train()
+    learning_rate = learning_rate or model.learning_rate
 
     targets = torch.tensor([model.classes.index(code) for code in labels])
     counts = torch.bincount(targets, minlength=len(model.classes)).clamp(min=1)
@@ -142,7 +190,7 @@ def fine_tune(
     return model.eval()
 
 
-def predict(model: DiseaseClassifier, images: np.ndarray, *, batch_size: int = 64) -> np.ndarray:
+def predict(model: Classifier, images: np.ndarray, *, batch_size: int = 64) -> np.ndarray:
     """Return probabilities float32 (N, C) for ``images``, uint8 RGB (N, H, W, 3), averaged over both mirror views."""
     model.eval()
     rows = [np.zeros((0, len(model.classes)), dtype=np.float32)]
@@ -154,33 +202,34 @@ def predict(model: DiseaseClassifier, images: np.ndarray, *, batch_size: int = 6
     return np.concatenate(rows)
 
 
-def save(model: DiseaseClassifier, path: Path, *, half: bool = False) -> None:
-    """Write the weights as safetensors with the classes in the metadata, atomically; ``half`` stores float16."""
+def save(model: Classifier, path: Path, *, half: bool = False) -> None:
+    """Write the weights as safetensors, with what they are of in the metadata, atomically; ``half`` stores float16."""
     from safetensors.torch import save as to_bytes
 
     tensors = {
-        key: (value.half() if half and value.is_floating_point() else value).contiguous()
+        key: (value.half() if half and value.is_floating_point() else value).contiguous().cpu()
         for key, value in model.state_dict().items()
     }
-    atomic_write(path, to_bytes(tensors, metadata={"classes": json.dumps(model.classes)}))
+    metadata = {"classes": json.dumps(model.classes)}
+    if model.encoder != DiseaseClassifier.encoder:
+        metadata |= {"encoder": model.encoder, "settings": json.dumps(model.settings)}
+    atomic_write(path, to_bytes(tensors, metadata=metadata))
 
 
-def load(path: Path) -> DiseaseClassifier:
+def load(path: Path) -> Classifier:
     """Read what ``save`` wrote, float32, in evaluation mode; raises UserError when the file is something else."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="pt") as file:
-            classes = json.loads((file.metadata() or {})["classes"])
+            metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+        kind = resolve(ENCODERS[metadata.get("encoder", DiseaseClassifier.encoder)])
+        model: Classifier = kind(json.loads(metadata["classes"]), **json.loads(metadata.get("settings", "{}")))
+        model.load_state_dict(tensors)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (SafetensorError, KeyError):
-        raise UserError(f"{path}: not the weights of a disease classifier") from None
-    model = DiseaseClassifier(classes)
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError:
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError):
         raise UserError(f"{path}: not the weights of a disease classifier") from None
     return model.eval().to(memory_format=torch.channels_last)
 
@@ -194,10 +243,3 @@ def as_tensor(images: np.ndarray) -> Tensor:
 def fast_bfloat16() -> bool:
     """Whether this CPU multiplies bfloat16 natively (twice as fast here); emulated, it would be slower."""
     return bool(torch.cpu._is_avx512_bf16_supported())
-
-
-def _start_from(model: DiseaseClassifier, earlier: DiseaseClassifier) -> None:
-    model.features.load_state_dict(earlier.features.state_dict())
-    model.places.load_state_dict(earlier.places.state_dict())
-    if model.classes == earlier.classes:
-        model.head.load_state_dict(earlier.head.state_dict())

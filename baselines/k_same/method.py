@@ -39,6 +39,7 @@ class KSame:
     reversible = False
     prior = "Landmark + donors"
     parameters_model: type[Config] = KSameParameters
+    parameter_count = 0
 
     def __init__(self, parameters: KSameParameters) -> None:
         from mema.errors import UserError

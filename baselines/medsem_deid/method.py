@@ -53,6 +53,12 @@ class MedSemDeID:
         network = load_model(self.parameters, semantics=semantics_digest(encoder) if medical else None)
         return _Loaded(network.to(device), load_semantics(encoder, device=device) if medical else None, device)
 
+    @property
+    def parameter_count(self) -> int:
+        """Return how many numbers its networks have learnt, those of Enc_med with them."""
+        networks = [network for network in self._loaded[:2] if network is not None]
+        return sum(parameter.numel() for network in networks for parameter in network.parameters())
+
     def deidentify(self, images: np.ndarray, *, keys: Sequence[str] | None, seed: int) -> np.ndarray:
         """Return ``images``, uint8 (N, H, W, 3), each encrypted by its password of ``keys``.
 

@@ -39,6 +39,11 @@ class Password:
         self.revision = f"1.{sha256_file(path)[:8]}"
         self._network = load_network(path)
 
+    @property
+    def parameter_count(self) -> int:
+        """Return how many numbers the network has learnt."""
+        return sum(parameter.numel() for parameter in self._network.parameters())
+
     def deidentify(self, images: np.ndarray, *, keys: Sequence[str] | None, seed: int) -> np.ndarray:
         """Return ``images`` with the identities that ``keys`` give them, uint8 (N, H, W, 3)."""
         return self._apply(self._network.hide, images, keys_for(images, keys, seed))

@@ -10,15 +10,26 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 from benchmark.board import RANKED_BY, Board
+from benchmark.fairness import SHUFFLES, Fairness, fairness_of
 from benchmark.leaderboard.cases import disease_rows, failure_groups, given_away, spoilt
 from benchmark.leaderboard.distribution import panels
-from benchmark.leaderboard.downloads import ranking_csv, ranking_json, scores_csv
+from benchmark.leaderboard.downloads import (
+    fairness_json,
+    gaps_csv,
+    groups_csv,
+    ranking_csv,
+    ranking_json,
+    scores_csv,
+)
 from benchmark.leaderboard.examples import Examples, Pair
+from benchmark.leaderboard.people import gap_table, people_tables, points
 from benchmark.leaderboard.plot import Value, make_plot
+from benchmark.leaderboard.readers import reader_table
 from benchmark.leaderboard.views import ATTACKS, columns_of, diseases_of, distance, interval, share, span, views_of
 from benchmark.metrics import definitions_of
 from benchmark.names import NAME
 from benchmark.statistics import PROFILES, Standing, standings, standings_by_profile
+from mema.groups import LEAST_PEOPLE
 from mema.pages import content_policy, environment, style_of
 from mema.result import Attack, Metric, Result
 from mema.taxonomy import load_taxonomy
@@ -59,13 +70,18 @@ def render_pages(
     by_name = {result.method.name: result for result in results}
     rows = [Row(by_name[standing.method], standing, stem_of(standing.method)) for standing in order]
     ranked = [row.result for row in rows]
+    fairness = fairness_of(ranked, board)
     files = {
-        INDEX: _ranking(rows, board, examples),
+        INDEX: _ranking(rows, board, fairness, examples),
         "ranking.csv": ranking_csv(ranked, order, board.config),
         "ranking.json": ranking_json(ranked, order),
+        "fairness-groups.csv": groups_csv(fairness),
+        "fairness-gaps.csv": gaps_csv(fairness),
+        "fairness.json": fairness_json(fairness),
     }
     for row in rows:
-        files[f"methods/{row.stem}.html"] = _method(row, rows, board, (pictures or {}).get(row.result.method.name, {}))
+        name = row.result.method.name
+        files[f"methods/{row.stem}.html"] = _method(row, rows, board, fairness, (pictures or {}).get(name, {}))
         files[f"methods/{row.stem}.csv"] = scores_csv(row.result, board)
         files[f"methods/{row.stem}.json"] = row.result.model_dump_json(indent=1) + "\n"
     return files
@@ -76,7 +92,7 @@ def stem_of(name: str) -> str:
     return name if NAME.fullmatch(name) else sha256(name.encode()).hexdigest()[:16]
 
 
-def _ranking(rows: Sequence[Row], board: Board, examples: Examples | None) -> str:
+def _ranking(rows: Sequence[Row], board: Board, fairness: Fairness, examples: Examples | None) -> str:
     ranked = [row.result for row in rows]
     naming = disease_naming(board)
     columns = columns_of(ranked, naming, board.config)
@@ -94,10 +110,11 @@ def _ranking(rows: Sequence[Row], board: Board, examples: Examples | None) -> st
         examples=examples,
         profiles=_profiles(ranked, board),
         attacks=ranked[0].attacks,
+        gaps=gap_table(fairness),
     )
 
 
-def _method(row: Row, rows: Sequence[Row], board: Board, pictures: Mapping[str, Pair]) -> str:
+def _method(row: Row, rows: Sequence[Row], board: Board, fairness: Fairness, pictures: Mapping[str, Pair]) -> str:
     result = row.result
     columns = columns_of([other.result for other in rows], disease_naming(board), board.config)
     place = [other.stem for other in rows].index(row.stem)
@@ -128,6 +145,8 @@ def _method(row: Row, rows: Sequence[Row], board: Board, pictures: Mapping[str, 
         given_away=given_away(result, board),
         spoilt=spoilt(result, board),
         pictures=pictures,
+        people=people_tables(fairness[result.method.name]),
+        readers=reader_table(result, board),
     )
 
 
@@ -168,6 +187,9 @@ def _page(template: str, board: Board, *, script: str | None, **values: Any) -> 
             interval=interval,
             span=span,
             shade=_shade,
+            points=points,
+            least_people=LEAST_PEOPLE,
+            shuffles=SHUFFLES,
             **values,
         )
     )

@@ -106,8 +106,8 @@ def interval(ends: Interval | None, show: Callable[[float], str]) -> str:
 
 
 def span(low: object, high: object) -> str:
-    """Return ``low–high``, or one of them where they are equal."""
-    return f"{low}" if low == high else f"{low}–{high}"
+    """Return ``low–high``, ``low to high`` where a sign would meet the dash, or one of them where they are equal."""
+    return f"{low}" if low == high else f"{low} to {high}" if f"{low}"[:1] in "+-" else f"{low}–{high}"
 
 
 def _column(name: str, title: str, definition: Definition, results: Sequence[Result]) -> Column:

@@ -74,6 +74,16 @@ class Track(Protocol):
 
 TRACKS = Registry(
     "track",
-    {},
+    {
+        "agreement": "benchmark.tracks.agreement:Agreement",
+        "cost": "benchmark.cost:Cost",
+        "gaze": "benchmark.tracks.gaze:Gaze",
+        "landmarks": "benchmark.tracks.landmarks:Landmarks",
+        "open-set": "benchmark.tracks.open_set:OpenSet",
+        "quality": "benchmark.tracks.quality:Quality",
+        "recovery": "benchmark.tracks.recovery:Recovery",
+        "segmentation": "benchmark.tracks.segmentation:Segmentation",
+        "verification": "benchmark.tracks.verification:Verification",
+    },
     "openmema.tracks",
 )

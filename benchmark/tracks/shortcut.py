@@ -18,7 +18,7 @@ from benchmark.ridge import Ridge, fit_ridge
 from benchmark.tracks import disease
 
 if TYPE_CHECKING:
-    from mema.classifier import DiseaseClassifier
+    from mema.classifier import Classifier
 
 SIDE, CELLS, DIRECTIONS = 64, 8, 8
 
@@ -72,7 +72,7 @@ def describe(images: np.ndarray) -> np.ndarray:
 
 
 def readings(
-    classifiers: Sequence[DiseaseClassifier], reader: Reader, batches: Iterable[np.ndarray], diseases: Sequence[str]
+    classifiers: Sequence[Classifier], reader: Reader, batches: Iterable[np.ndarray], diseases: Sequence[str]
 ) -> dict[str, np.ndarray]:
     """Return how far the disease of each image is recognised, in [0, 1], (N,), by each judge and after each washing.
 

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from curation.annotations import Annotation
 from curation.labelstudio.config import (
     ACCEPT,
     DECISION,
@@ -26,6 +25,7 @@ from curation.labelstudio.config import (
 )
 from curation.labelstudio.rle import decode
 from curation.labelstudio.rounds import Round
+from mema.annotations import Annotation
 from mema.taxonomy import Taxonomy
 
 MAX_REGIONS = 1_000

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 import httpx
 
-from curation.annotations import REPEATS, Annotation, Progress, write_annotations, write_mask, write_progress
 from curation.labelstudio.access import Access, accounts, connect, explained, find_access
 from curation.labelstudio.answers import Problem, answers_of, read_answer
 from curation.labelstudio.config import LabelStudioConfig
 from curation.labelstudio.rounds import Round, Shown, load_rounds
 from curation.labelstudio.server import home
+from mema.annotations import REPEATS, Annotation, Progress, write_annotations, write_mask, write_progress
 from mema.build import Build
 from mema.errors import UserError
 from mema.files import empty_beside, read_json, replace_folder, write_json

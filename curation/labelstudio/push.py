@@ -16,7 +16,6 @@ import httpx
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from curation.annotations import Annotation, disputes, read_annotations
 from curation.filter import KEPT
 from curation.labelstudio.access import Access, connect, ensure_accounts, explained, find_access
 from curation.labelstudio.config import IMAGE, INSTRUCTIONS, MASK, SMART, TUMOR, LabelStudioConfig, labelling_xml
@@ -24,6 +23,7 @@ from curation.labelstudio.rle import encode
 from curation.labelstudio.rounds import Round, Shown, load_rounds
 from curation.labelstudio.server import home
 from curation.segmenting.attachment import attach
+from mema.annotations import Annotation, disputes, read_annotations
 from mema.build import Build
 from mema.errors import UserError
 from mema.files import atomic_write

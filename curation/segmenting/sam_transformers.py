@@ -62,7 +62,8 @@ class TransformersSegmenter:
         """Read an image, uint8 RGB (H, W, 3)."""
         import torch
 
-        inputs = self.processor(images=np.ascontiguousarray(image), return_tensors="pt")
+        # A copy: torch warns of arrays that cannot be written to, as those of an ImageSet.
+        inputs = self.processor(images=np.array(image), return_tensors="pt")
         pixels = inputs["pixel_values"].to(self.device)
         with torch.inference_mode():
             features = self.model.get_image_embeddings(pixels)

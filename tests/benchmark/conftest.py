@@ -31,7 +31,16 @@ def make_release(folder: Path, per_disease: dict[str, int]) -> Release:
             for _ in range(per_disease[split]):
                 case = draw_patient("tests", CLINIC, patient, 7, disease=code, severity=0.8, photos=(1, 1))
                 image = render(case.subject, case.shots[0], case.finding, 128).image
-                record = FaceRecord(image_id=f"v{patient:05d}", subject_id=f"v{patient:05d}", disease=code, split=split)
+                person = case.subject
+                record = FaceRecord(
+                    image_id=f"v{patient:05d}",
+                    subject_id=f"v{patient:05d}",
+                    disease=code,
+                    age=person.age,
+                    gender=person.gender,
+                    skin_tone=person.skin_tone,
+                    split=split,
+                )
                 faces.append(Face(record, image))
                 patient += 1
         write_imageset(folder / split, len(faces), lambda a, b, faces=faces: faces[a:b], config={"split": split})
@@ -76,7 +85,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
         tmp_path_factory.mktemp("build"),
         {"train": 2, "selection": 1, "validation": 2},
         judge={"init": None, "epochs": 3, "judges": 2},
-        tracks=["planted_track:Brightness"],
+        tracks=["planted_track:Brightness", "agreement"],
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import numpy as np
 import pytest
 
 from benchmark.board import Board
@@ -71,6 +72,25 @@ def write_pages(folder: Path, results: list[Result], board: Board) -> Path:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
     return folder
+
+
+def crowded(results: list[Result], board: Board) -> tuple[list[Result], Board]:
+    """The same scores four times, of 64 people of whom every other one is a man, and every third is old."""
+    people = 4 * len(board.image_ids)
+
+    def copies(values: list[Any]) -> list[Any]:
+        return [f"{value}-{copy}" for copy in range(4) for value in values]
+
+    ids = {"image_ids": copies(board.image_ids), "subject_ids": copies(board.subject_ids)}
+    groups: dict[str, list[str | None]] = {
+        "gender": ["female", "male"] * (people // 2),
+        "age": (["from 65", "40 to 64", "18 to 39"] * people)[:people],
+    }
+    crowd = board.model_copy(update={**ids, "diseases": board.diseases * 4, "groups": groups})
+    return [
+        result.model_copy(update={**ids, "scores": {name: column * 4 for name, column in result.scores.items()}})
+        for result in results
+    ], crowd
 
 
 def test_says_what_was_measured(page_path: Path, results: dict[str, Result]) -> None:
@@ -257,6 +277,65 @@ def test_a_hostile_result_stays_text(results: dict[str, Result], board: Board, t
     assert page.locator("h1").inner_text() == attack
     assert attack in page.locator("#reasons").inner_text()
     assert all(file.is_relative_to(folder) and "<" not in file.name for file in folder.rglob("*"))
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_what_people_differ_in_is_shown(
+    results: dict[str, Result], board: Board, tmp_path: Path, open_page: Any, width: int
+) -> None:
+    hostile = results["pixelate"].model_copy(
+        update={"method": results["pixelate"].method.model_copy(update={"name": "<b>=1</b>"})}
+    )
+    crowd, people = crowded([results["gaussian_blur"], results["eye_bar"], hostile], board)
+    folder = write_pages(tmp_path, crowd, people)
+    page = open_page(folder / "index.html", width)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    heads = page.locator("#gaps thead tr").nth(1).locator("th").all_inner_texts()
+    assert heads == ["gender", "age", "crossings"] * 2
+    rows = page.locator("#gaps tbody tr")
+    assert sorted(row.locator("th").inner_text() for row in rows.all()) == ["<b>=1</b>", "eye_bar", "gaussian_blur"]
+    page.locator("#gaps a", has_text="eye").click()
+    assert page.url.endswith("methods/eye_bar.html#people")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    utility = np.array(crowd[1].scores["utility"])
+    shown = {
+        row.locator("th").inner_text(): row.locator("td").nth(1)
+        for row in page.locator("#people-single tbody tr").all()
+    }
+    assert shown["male"].inner_text() == f"{100 * utility[1::2].mean():.1f}"
+    assert shown["from 65"].inner_text() == f"{100 * utility[::3].mean():.1f}"
+    gap = 100 * abs(utility[1::2].mean() - utility[::2].mean())
+    assert shown["Gap by gender"].inner_text() == f"{gap:.1f}"
+    page.locator("summary", has_text="Crossings").click()
+    crossed = page.locator("#people-crossed")
+    assert crossed.locator("tbody tr").count() == 6 + 1
+    assert "Gap by gender × age" in crossed.inner_text() and "female, from 65" in crossed.inner_text()
+    for name in ("fairness-groups.csv", "fairness-gaps.csv"):
+        lines = list(csv.DictReader((folder / name).open(newline="")))
+        assert {line["method"] for line in lines} == {"<b>=1</b>", "eye_bar", "gaussian_blur"}
+        assert {"utility", "privacy", "identity_distance", "agreement"} <= {line["score"] for line in lines}
+    assert json.loads((folder / "fairness.json").read_text())["least_people"] == 10
+
+
+def test_groups_that_are_too_small_or_unknown_are_said_so(results: dict[str, Result], board: Board) -> None:
+    unknown: dict[str, list[str | None]] = {"gender": [None] * len(board.image_ids)}
+    for groups, said in ((unknown, "No two groups of at least 10"), ({}, "does\nnot say to which groups")):
+        pages = render_pages([results["eye_bar"]], board.model_copy(update={"groups": groups}))
+        assert said in pages["index.html"] and said in pages["methods/eye_bar.html"]
+
+
+def test_readers_and_their_verdict_stand_on_the_page(page_path: Path, open_page: Any) -> None:
+    page = open_page(page_path.parent / "methods" / "blackout.html", 390)
+    rows = page.locator("#reader-table tbody tr")
+    assert [row.locator("th").inner_text() for row in rows.all()] == [
+        "What most say",
+        *(f"machine-{i}" for i in (1, 2, 3)),
+    ]
+    assert {row.locator("td").last.inner_text() for row in rows.all()} <= {"non-inferior", "inferior", "undecided"}
+    assert "Read by machines" in page.locator("main").inner_text()
+    page = open_page(page_path)
+    page.get_by_role("button", name="Clinical agreement Table 4").click()
+    assert "Cohen's κ" in page.locator("#ranks thead th:visible button").all_inner_texts()
 
 
 def test_no_cell_of_a_download_is_a_formula(results: dict[str, Result], board: Board) -> None:

@@ -56,6 +56,19 @@ def test_what_is_kept_is_all_of_a_result_and_no_face(theirs: Result, board: Boar
     assert b"PNG" not in b"".join(before.values())
 
 
+def test_a_board_of_before_there_were_groups_still_holds(
+    theirs: Result, results: dict[str, Result], board: Board, build: Build, tmp_path: Path
+) -> None:
+    assert set(board.groups["gender"]) <= {"female", "male"} and len(board.groups["age"]) == len(board.image_ids)
+    old = board.model_copy(update={"groups": {}})
+    submit(theirs, old, tmp_path)
+    assert submitted(board, tmp_path) == [theirs]
+    assert "does\nnot say to which groups" in build_from_shelf(tmp_path / "pages", tmp_path)[0].read_text()
+    assert board_for(theirs.release, board, tmp_path) == board
+    submit(results["blackout"], board, tmp_path)
+    assert Board.load(tmp_path / "test-phantoms-0.1.0" / "_board.json") == board
+
+
 def test_the_ranking_is_derived_from_the_shelf_alone(
     results: dict[str, Result], board: Board, build: Build, tmp_path: Path
 ) -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from curation.annotations import Annotation, write_annotations, write_mask
 from curation.audit import NEAREST
 from curation.filter import FILTER_REPORT, KEPT
 from curation.report import FLAGS, REPORT
+from mema.annotations import Annotation, write_annotations, write_mask
 from mema.build import Build
 from mema.files import atomic_write, sha256_file, write_json
 from mema.imageset import Face, ImageSet, write_imageset

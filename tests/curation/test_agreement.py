@@ -21,7 +21,7 @@ from curation.agreement import (
     run_agreement,
     tables,
 )
-from curation.annotations import (
+from mema.annotations import (
     REPEATS,
     Annotation,
     agree,

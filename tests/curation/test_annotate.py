@@ -1,13 +1,16 @@
 import json
 
 import pytest
+from curation_world import candidate
 
 from curation.annotate import READING, run_annotate
-from curation.annotations import TABLE, Annotation, agree, majority, read_annotations, write_annotations
 from curation.filter import KEPT
+from generation.phantom.population import draw_patient
+from generation.phantom.render import render_batch
+from mema.annotations import TABLE, Annotation, agree, majority, read_annotations, read_mask, write_annotations
 from mema.build import Build
 from mema.errors import UserError
-from mema.imageset import ImageSet
+from mema.imageset import ImageSet, write_imageset
 from mema.taxonomy import load_taxonomy
 
 CLINIC = load_taxonomy("eye_clinic")
@@ -121,3 +124,33 @@ def test_consensus():
     assert agree([said("a", accept=False), said("b", accept=False), said("c")]).annotators == ("a", "b")
     assert agree([said("a", severity="mid"), said("b", severity="mid"), said("c")]).severity == "mid"
     assert agree([said("a", severity="mid"), said("b")]).severity is None
+
+
+def test_the_oracle_outlines_what_it_reads_as_a_tumour(tmp_path):
+    diseases = ["bcc", "bcc", "scc", "normal", "normal"]
+    cases = [
+        draw_patient("tests", "eye_clinic", index, 3, disease=disease, severity=0.8, photos=(1, 1))
+        for index, disease in enumerate(diseases)
+    ]
+    photos = list(render_batch([(case.subject, case.shots[0], case.finding) for case in cases]))
+    faces = [candidate(index, photo.image, diseases[index]) for index, photo in enumerate(photos)]
+    values = {
+        "name": "outlined",
+        "clinic": "eye_clinic",
+        "size": 128,
+        "paths": {"private": f"{tmp_path}/private", "runs": f"{tmp_path}/runs"},
+        "annotate": {"confidence": 0.0, "segmenter": "phantom-segmenter"},
+    }
+    (tmp_path / "build.yaml").write_text(json.dumps(values))
+    build = Build.load(tmp_path / "build.yaml")
+    write_imageset(build.filtered / KEPT, len(faces), lambda a, b: faces[a:b], config={"candidates": "c"})
+
+    reading = run_annotate(build)
+    given = read_annotations(build.annotations, CLINIC, candidates="c")
+    masks = [read_mask(build.annotations, one) for one in given]
+    assert reading["outlined"] == sum(mask is not None for mask in masks) >= 2
+    for one, mask, photo in zip(given, masks, photos, strict=True):
+        assert one.by_machine and "+phantom-segmenter-" in one.annotator
+        assert mask is None or one.disease in ("bcc", "scc")
+        if mask is not None and photo.lesion.any():
+            assert 2 * (mask & photo.lesion).sum() > 0.5 * (mask.sum() + photo.lesion.sum())

@@ -8,9 +8,10 @@ import pytest
 
 from curation.audit import disagreements, votes
 from curation.audit_page import PAGE, not_tested, render_page
-from curation.groups import LEAST_PATIENTS, age_group, false_accepts, group_rates, tone_group
+from curation.groups import false_accepts, group_rates
 from curation.report import FLAGS, REPORT, AuditReport
 from mema.faces.thresholds import calibrate
+from mema.groups import LEAST_PEOPLE, age_group, tone_group
 from mema.records import FaceRecord
 
 HOSTILE = '<script>alert(1)</script>"><img src=http://evil.example/x onerror=alert(2)>'
@@ -131,7 +132,7 @@ def groups():
     random = np.random.default_rng(1)
     genders = ["female"] * 40 + ["male"] * 40
     patients = [record(row, row, gender=gender, age=30.0) for row, gender in enumerate(genders)]
-    patients += [record(80 + row, 80 + row, age=70.0) for row in range(LEAST_PATIENTS - 1)]
+    patients += [record(80 + row, 80 + row, age=70.0) for row in range(LEAST_PEOPLE - 1)]
     crowd = random.normal(size=(len(patients), 16))
     crowd[40:80] = crowd[40] + 0.5 * crowd[40:80]
     vectors = {"one": unit(crowd)}

@@ -12,10 +12,10 @@ from release_world import configure, curate, faces
 
 from curation.agreement import run_agreement
 from curation.annotate import run_annotate, take_answers
-from curation.annotations import PROGRESS, Annotation, Progress, read_annotations, write_annotations, write_progress
 from curation.filter import KEPT
 from curation.gate import check_complete
 from curation.publish import track
+from mema.annotations import PROGRESS, Annotation, Progress, read_annotations, write_annotations, write_progress
 from mema.build import Build
 from mema.errors import UserError
 from mema.imageset import ImageSet

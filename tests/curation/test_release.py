@@ -13,10 +13,10 @@ import pytest
 import yaml
 from curation_world import make_build
 
-from curation.annotations import read_annotations, write_annotations
 from curation.publish import publish
 from curation.release import ReleaseConfig, build_release
 from curation.splits import assign_splits
+from mema.annotations import read_annotations, write_annotations
 from mema.build import Build
 from mema.config import validate
 from mema.errors import UserError

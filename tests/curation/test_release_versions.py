@@ -16,7 +16,6 @@ import pytest
 from huggingface_hub import DatasetCard
 from release_world import PATIENT, annotate, configure, curate, face, faces, mask_of, read, write_nearest
 
-from curation.annotations import PROGRESS, Progress, read_annotations, write_progress
 from curation.comparison import compare_releases, records_of
 from curation.gate import check_complete
 from curation.making import read_ledger, read_tombstones
@@ -24,6 +23,7 @@ from curation.publish import publish
 from curation.release import build_release
 from curation.retraction import newest, retract
 from curation.verification import verify_release
+from mema.annotations import PROGRESS, Progress, read_annotations, write_progress
 from mema.build import Build
 from mema.errors import UserError
 from mema.files import sha256_json
@@ -305,7 +305,7 @@ def test_without_audit_and_annotations_both_are_said_by_the_command(copied):
 
 
 def test_a_mask_of_another_size_is_refused(copied):
-    from curation.annotations import Annotation, write_mask
+    from mema.annotations import Annotation, write_mask
 
     given = [a for one in faces()[1:] for a in read(copied, one, ("dr-a",))]
     wrong = write_mask(

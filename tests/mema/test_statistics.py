@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mema.statistics import Estimate, difference, jackknife_error, paired_difference, wilson
+from mema.statistics import (
+    Estimate,
+    cluster_jackknife,
+    cohen_kappa,
+    difference,
+    jackknife_error,
+    paired_difference,
+    paired_table,
+    wilson,
+)
 
 
 def pairs(both: int, only_first: int, only_second: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
@@ -57,3 +66,41 @@ def test_jackknife_of_a_mean_is_its_standard_error():
     values = np.random.default_rng(2).normal(size=(40, 3))
     left_out = np.array([np.delete(values, row, axis=0).mean(axis=0) for row in range(40)])
     assert jackknife_error(left_out) == pytest.approx(values.std(axis=0, ddof=1) / np.sqrt(40))
+
+
+@pytest.mark.parametrize("weights", [None, "quadratic"])
+def test_kappa_is_scikit_learns(weights):
+    from sklearn.metrics import cohen_kappa_score
+
+    random = np.random.default_rng(3)
+    first = random.integers(0, 4, (5, 60))
+    second = np.where(random.random((5, 60)) < 0.6, first, random.integers(0, 4, (5, 60)))
+    tables = np.stack([paired_table(*pair, range(4)) for pair in zip(first.tolist(), second.tolist(), strict=True)])
+    expected = [cohen_kappa_score(*pair, weights=weights) for pair in zip(first, second, strict=True)]
+    assert cohen_kappa(tables, squared=weights is not None) == pytest.approx(expected)
+    assert np.isnan(cohen_kappa(np.array([[[7, 0], [0, 0]], [[0, 0], [0, 0]]]))).all()
+
+
+def test_a_jackknife_over_clusters_leaves_out_whole_ones():
+    values = np.random.default_rng(0).normal(5, 2, 60)
+    subjects = [i // 3 for i in range(60)]
+    found = cluster_jackknife(lambda rows: float(values[rows].mean()), subjects)
+    # Of equal clusters the mean is that of their means, whose standard error is known.
+    means = values.reshape(20, 3).mean(axis=1)
+    assert found.value == pytest.approx(values.mean())
+    assert found.high - found.value == pytest.approx(1.96 * means.std(ddof=1) / np.sqrt(20), rel=1e-3)
+    # A subject's photos stand and fall together, so that copies of them tell nothing new.
+    copied = cluster_jackknife(lambda rows: float(np.repeat(values, 2)[rows].mean()), np.repeat(subjects, 2).tolist())
+    assert copied == pytest.approx(found)
+
+
+def test_a_jackknife_by_groups_is_as_wide_as_one_by_clusters():
+    values = np.random.default_rng(0).normal(size=4000)
+
+    def width(groups):
+        found = cluster_jackknife(lambda rows: float(values[rows].mean()), range(4000), groups=groups)
+        return found.high - found.low
+
+    assert width(100) == pytest.approx(width(4000), rel=0.2)
+    with pytest.raises(ValueError, match="two clusters"):
+        cluster_jackknife(lambda rows: 0.0, ["a", "a"])

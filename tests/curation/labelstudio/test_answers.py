@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import yaml
 
-from curation.annotations import REPEATS, read_annotations, read_mask
 from curation.labelstudio.answers import Problem, answers_of, read_answer
 from curation.labelstudio.pull import ACCOUNTS, NOTES_FILE, assemble, export_path
 from curation.labelstudio.push import mask_region
 from curation.labelstudio.rounds import Round, Shown
+from mema.annotations import REPEATS, read_annotations, read_mask
 from mema.build import Build
 from mema.errors import UserError
 from mema.files import write_json

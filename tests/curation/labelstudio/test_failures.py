@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from label_studio_world import SHAPE, choice, make_build, run_command
 
-from curation.annotations import read_annotations
 from curation.labelstudio import pull, push
 from curation.labelstudio.push import mask_region
 from curation.labelstudio.rounds import load_rounds
+from mema.annotations import read_annotations
 from mema.taxonomy import load_taxonomy
 
 pytestmark = [pytest.mark.label_studio, pytest.mark.usefixtures("here")]

@@ -13,11 +13,11 @@ from label_studio_world import DISEASES, SHAPE, choice, make_build, run_command
 from PIL import Image
 
 from curation.agreement import DISPUTES, run_agreement
-from curation.annotations import REPEATS, TABLE, agree, disputes, read_annotations, read_mask
 from curation.filter import KEPT
 from curation.labelstudio import access, pull, push
 from curation.labelstudio.push import mask_region
 from curation.labelstudio.rounds import Shown, load_rounds
+from mema.annotations import REPEATS, TABLE, agree, disputes, read_annotations, read_mask
 from mema.errors import UserError
 from mema.imageset import ImageSet
 from mema.taxonomy import load_taxonomy

@@ -16,7 +16,6 @@ from label_studio_world import PHYSICIANS, ROOT, SHAPE, choice, make_build, run_
 from release_world import configure, curate, face
 from sam_weights import write_transformers
 
-from curation.annotations import majority_mask, read_annotations, read_mask
 from curation.filter import KEPT
 from curation.labelstudio.pull import NOTES_FILE
 from curation.labelstudio.push import mask_region
@@ -26,6 +25,7 @@ from curation.segmenting.segmenter import Segmenter, load_segmenter
 from curation.verification import verify_release
 from generation.phantom.population import draw_patient
 from generation.phantom.render import render_batch
+from mema.annotations import majority_mask, read_annotations, read_mask
 from mema.build import Build
 from mema.files import read_json
 from mema.imageset import ImageSet

@@ -36,6 +36,7 @@ SOURCE = "source.json"
 REPEATS = "repeats"
 PROGRESS = "progress.json"
 MACHINE = "oracle:"
+REJECTED = "rejected"
 MAX_BYTES = 64 * 2**20
 
 
@@ -180,6 +181,11 @@ def majority(votes: Sequence[Any]) -> Any | None:
     counted: Counter[Hashable] = Counter(votes)
     vote, count = max(counted.items(), key=lambda item: item[1])
     return vote if 2 * count > len(votes) else None
+
+
+def reading(one: Annotation) -> str:
+    """Return what an annotation says of its image in one word: the disease, or that it was rejected."""
+    return one.disease or "" if one.accept else REJECTED
 
 
 def disputes(annotations: Iterable[Annotation]) -> list[str]:
