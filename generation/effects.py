@@ -16,10 +16,10 @@ from generation.reproduce.fig4 import fidelity, write_sheet
 from generation.reproduce.settings import EffectsConfig, head, private_output
 from generation.reproduce.table1 import PAPER, measure
 from generation.reproduce.table2 import measure as measure_distances
-from generation.reproduce.text import percent, verdicts
 from mema.build import Build
 from mema.files import write_json
 from mema.imageset import ImageSet
+from mema.text import percent, verdicts
 
 RESULT, SHEET = "effects.json", "effects.png"
 ACCEPT_BEFORE, ACCEPT_AFTER, ACCEPT_RATIO, ACCEPT_DISTANCE = 0.25, 0.75, 5.0, 0.003

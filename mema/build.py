@@ -182,6 +182,11 @@ class Build:
         return self.runs / "leaderboard"
 
     @property
+    def reproduce(self) -> Path:
+        """The paper's tables beside ours: a JSON for each, and what was trained for them."""
+        return self.runs / "reproduce"
+
+    @property
     def effects(self) -> Path:
         """The generation experiment: JSON and contact sheet."""
         return self.runs / "effects"

@@ -10,12 +10,13 @@ import click
 
 from mema import __version__
 from mema.errors import UserError
+from mema.lazy import LazyGroup
 
 # name -> (reference, what --help says), so that help imports no stage.
 COMMANDS = {
     "phantom": ("generation.cli:phantom", "Render and measure the phantom hospital."),
     "generate": ("generation.cli:generate", "Patients to virtual patients: cohort, fine-tune, plan, sample."),
-    "reproduce": ("generation.reproduce.cli:reproduce", "Print the paper's tables beside ours: table1, table2, fig4."),
+    "reproduce": ("mema.reproduce:reproduce", "Print the paper's tables and figures beside ours, with intervals."),
     "curate": ("curation.cli:curate", "Candidates to annotated images: audit, filter, annotate."),
     "release": ("curation.release_cli:release", "Versions of a dataset: build, publish, diff, verify, retract."),
     "annotate": ("curation.labelstudio.cli:annotate", "Physicians in Label Studio: serve, push, pull, agreement."),
@@ -27,36 +28,7 @@ COMMANDS = {
 }
 
 
-class LazyGroup(click.Group):
-    """A click group whose commands are imported on use."""
-
-    def list_commands(self, context: click.Context) -> list[str]:
-        """Return the names in the order of the table."""
-        return list(COMMANDS)
-
-    def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        """Import the command called ``name``; None when there is none."""
-        from mema.registry import resolve
-
-        return resolve(COMMANDS[name][0]) if name in COMMANDS else None
-
-    def resolve_command(
-        self, context: click.Context, arguments: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Suggest the nearest command for an unknown one."""
-        from mema.errors import nearest
-
-        if arguments and arguments[0] not in COMMANDS and not arguments[0].startswith("-"):
-            raise click.UsageError(f"unknown command '{arguments[0]}'{nearest(arguments[0], COMMANDS)}")
-        return super().resolve_command(context, arguments)
-
-    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands from the table alone."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
-
-
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, package_name="openmema")
 def cli() -> None:
     """OpenMeMa: virtual patients for medical face de-identification."""

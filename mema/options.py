@@ -13,3 +13,11 @@ CONFIG = click.option(
     required=True,
     help="The build's YAML, for example configs/demo.yaml.",
 )
+DEMO_CONFIG = click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    default=Path("configs/demo.yaml"),
+    show_default=True,
+    help="The build's YAML; what is measured must be there.",
+)

@@ -16,6 +16,7 @@ from baselines.medsem_deid.method import MedSemDeID
 from baselines.medsem_deid.settings import MedSemParameters
 from mema.errors import UserError
 from mema.imageset import ImageSet, encode_png
+from mema.records import FaceRecord
 
 FAR = 0.01
 SHEET = 12
@@ -40,7 +41,7 @@ def measure(
     records, originals = faces.records(), faces.images()
     if len({record.subject_id for record in records}) < 2:
         raise UserError(f"image set {images}: photos of at least two people are needed")
-    keys = [f"password of {record.image_id}" for record in records]
+    keys = passwords_of(records)
     method = MedSemDeID(parameters)
     encrypted = method.deidentify(originals, keys=keys, seed=0)
     pictures = {
@@ -61,7 +62,12 @@ def measure(
     if judge is not None:
         diseases = [record.disease for record in records]
         for name, shown in {"original": originals, **pictures}.items():
-            yield f"top-1 {name}: {_top1(judge, shown, diseases):.3f}"
+            yield f"top-1 {name}: {read_right(judge, shown, diseases).mean():.3f}"
+
+
+def passwords_of(records: Sequence[FaceRecord]) -> list[str]:
+    """Return a password for each photo, which is no secret: a measurement is to be repeated."""
+    return [f"password of {record.image_id}" for record in records]
 
 
 def psnr(originals: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -84,10 +90,11 @@ def _recognised(
         yield f"{name} {picture}: matched {np.mean(distances < threshold):.3f}, ID-Dis {distances.mean():.3f}"
 
 
-def _top1(judge: str, images: np.ndarray, diseases: Sequence[str | None]) -> float:
+def read_right(judge: str, images: np.ndarray, diseases: Sequence[str | None]) -> np.ndarray:
+    """Return whether the disease of each of ``images`` is the first answer of ``judge``'s weights, bool (N,)."""
     from mema.classifier import load, predict
     from mema.weights import find_weights
 
     model = load(find_weights(judge))
     guesses = np.array(model.classes)[predict(model, images).argmax(axis=1)]
-    return float(np.mean(guesses == np.array(diseases, dtype=object)))
+    return np.asarray(guesses == np.array(diseases, dtype=object), bool)

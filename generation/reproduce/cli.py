@@ -6,62 +6,49 @@ from pathlib import Path
 
 import click
 
-CONFIG = click.option(
-    "--config",
-    "config_path",
-    type=click.Path(path_type=Path),
-    default=Path("configs/demo.yaml"),
-    show_default=True,
-    help="The build's YAML; its cohort, controls, donors and fine-tuned weights must be there.",
-)
+from mema.options import DEMO_CONFIG as CONFIG
+
 SAMPLES = click.option("--samples", type=click.IntRange(1), help="Images an arm; default: effects.samples of the YAML.")
 
 
-@click.group()
-def reproduce() -> None:
-    """Print the paper's tables beside ours, measured anew."""
-
-
-@reproduce.command()
+@click.command()
 @CONFIG
 @SAMPLES
 def table1(config_path: Path, samples: int | None) -> None:
     """Leakage of identity: direct sampling, donors at fixed weights, donors at U[0.2, 0.4]."""
-    from generation.reproduce.settings import output
     from generation.reproduce.table1 import table1 as run
     from generation.reproduce.table1 import text
     from mema.build import Build
 
     build = Build.load(config_path)
     click.echo(text(run(build, samples)))
-    click.echo(f"\nwritten: {output(build, 'table1.json')}")
+    click.echo(f"\nwritten: {build.reproduce / 'table1.json'}")
 
 
-@reproduce.command()
+@click.command()
 @CONFIG
 @click.option("--samples", type=click.IntRange(1), help="Images planned; default: plan.count of the YAML.")
 def table2(config_path: Path, samples: int | None) -> None:
     """Distance to the patients' distribution: random and guided sampling."""
-    from generation.reproduce.settings import output
     from generation.reproduce.table2 import table2 as run
     from generation.reproduce.table2 import text
     from mema.build import Build
 
     build = Build.load(config_path)
     click.echo(text(run(build, samples)))
-    click.echo(f"\nwritten: {output(build, 'table2.json')}")
+    click.echo(f"\nwritten: {build.reproduce / 'table2.json'}")
 
 
-@reproduce.command()
+@click.command()
 @CONFIG
 @SAMPLES
 def fig4(config_path: Path, samples: int | None) -> None:
     """Signs and diversity: before and after fine-tuning, with severity in the prompt, with donors."""
     from generation.reproduce.fig4 import SHEET, text
     from generation.reproduce.fig4 import fig4 as run
-    from generation.reproduce.settings import output, private_output
+    from generation.reproduce.settings import private_output
     from mema.build import Build
 
     build = Build.load(config_path)
     click.echo(text(run(build, samples)))
-    click.echo(f"\nwritten: {output(build, 'fig4.json')}, {private_output(build, SHEET)}")
+    click.echo(f"\nwritten: {build.reproduce / 'fig4.json'}, {private_output(build, SHEET)}")

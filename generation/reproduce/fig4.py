@@ -22,8 +22,7 @@ from generation.reproduce.diversity import MEASURES, Diversity, diversity, estim
 from generation.reproduce.features import SPACES, features_of
 from generation.reproduce.likeness import STRANGERS, likeness
 from generation.reproduce.likeness import table as likeness_table
-from generation.reproduce.settings import head, output, private_output, settings_of
-from generation.reproduce.text import grid, number, percent, verdicts
+from generation.reproduce.settings import head, private_output, settings_of
 from mema.build import Build
 from mema.faces.recognisers import unit
 from mema.files import write_json
@@ -31,6 +30,7 @@ from mema.imageset import ImageSet
 from mema.records import FaceRecord
 from mema.statistics import paired_difference, wilson
 from mema.taxonomy import load_taxonomy
+from mema.text import grid, number, percent, verdicts
 from mema.weights import find_weights
 
 ARMS = (VANILLA, PLAIN, DIRECT, INJECTED)
@@ -64,7 +64,7 @@ def fig4(build: Build, samples: int | None = None) -> dict[str, Any]:
         "likeness": likenesses,
         "shows": shows(reading, spread),
     }
-    write_json(output(build, "fig4.json"), result)
+    write_json(build.reproduce / "fig4.json", result)
     write_sheet(private_output(build, SHEET), "One plan, four ways (samples that nobody audited)", build, rows, arms)
     return result
 

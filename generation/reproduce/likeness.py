@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mema.feature_distances import frechet_distance, precision_recall
+from mema.text import ABSENT
 
 STRANGERS = "controls"
 """Patients whom no model was trained on: what the best generator could reach."""
@@ -42,5 +43,5 @@ def table(found: Mapping[str, Mapping[str, Any]], columns: Sequence[str]) -> lis
         rows += [[""], [f"against patients' photos, in the features of {space} (last column: {columns[-1]})"]]
         for key, title in (("frechet", "Fréchet distance"), ("precision", "precision"), ("recall", "recall")):
             cells = (by_set[column] for column in columns)
-            rows.append([f"  {title}", *("-" if cell is None else f"{cell[key]:.3f}" for cell in cells)])
+            rows.append([f"  {title}", *(ABSENT if cell is None else f"{cell[key]:.3f}" for cell in cells)])
     return rows

@@ -44,11 +44,6 @@ def head(config: EffectsConfig) -> dict[str, Any]:
     }
 
 
-def output(build: Build, name: str) -> Path:
-    """Return the public file of a result: ``runs/…/reproduce/<name>``."""
-    return build.runs / "reproduce" / name
-
-
 def private_output(build: Build, name: str) -> Path:
     """Return where an experiment keeps samples and sheets of them, which nobody audited: they may show patients."""
     return build.private / "reproduce" / name

@@ -17,13 +17,13 @@ import numpy as np
 from generation.plan import PlanRow
 from generation.reproduce.arms import DIRECT, INJECTED, WEIGHTS, draw_rows, sample_arm, weight_name
 from generation.reproduce.identity import Recognised, recognise
-from generation.reproduce.settings import EffectsConfig, head, output, settings_of
-from generation.reproduce.text import grid, percent, verdicts
+from generation.reproduce.settings import EffectsConfig, head, settings_of
 from mema.build import Build
 from mema.faces.leakage import Rate, leakage, rate
 from mema.files import write_json
 from mema.imageset import ImageSet
 from mema.statistics import Estimate, difference, paired_difference
+from mema.text import ABSENT, grid, percent, verdicts
 
 # In percent.
 PAPER = {
@@ -40,7 +40,7 @@ def table1(build: Build, samples: int | None = None) -> dict[str, Any]:
     rows = draw_rows(build, config)
     arms = {name: sample_arm(build, rows, name) for name in ARMS}
     result = head(config) | {"paper": PAPER} | measure(build, arms, rows, config)
-    write_json(output(build, "table1.json"), result)
+    write_json(build.reproduce / "table1.json", result)
     return result
 
 
@@ -119,7 +119,7 @@ def text(result: Mapping[str, Any]) -> str:
 
     def paper(arm: str, name: str) -> str:
         value = PAPER[arm].get(name.removeprefix("phantom-"))
-        return "-" if value is None else f"{value:.2f}"
+        return ABSENT if value is None else f"{value:.2f}"
 
     def part(title: str, group: str, *keys: str, with_mean: bool = False) -> list[list[str]]:
         rows = [[""], [title]]

@@ -14,12 +14,12 @@ import numpy as np
 from generation.plan import PAPER_DISTANCES, PlanConfig, PlanRow, targets_of
 from generation.quotas import Target, distances, joint_distance
 from generation.reproduce.arms import draw_rows
-from generation.reproduce.settings import head, output, settings_of
-from generation.reproduce.text import grid, number, verdicts
+from generation.reproduce.settings import head, settings_of
 from mema.build import Build
 from mema.files import write_json
 from mema.imageset import ImageSet
 from mema.records import FaceRecord
+from mema.text import ABSENT, grid, number, verdicts
 
 RANDOM, CHANCE, GUIDED, REALISED = "random", "chance", "guided", "realised"
 NAMES = {
@@ -39,7 +39,7 @@ def table2(build: Build, samples: int | None = None) -> dict[str, Any]:
     measured = measure(draw_rows(build, config), cohort, donors, config.seed)
     paper = {name: value._asdict() for name, value in PAPER_DISTANCES.items()}
     result = head(config) | {"paper": paper} | measured
-    write_json(output(build, "table2.json"), result)
+    write_json(build.reproduce / "table2.json", result)
     return result
 
 
@@ -112,7 +112,7 @@ def text(result: Mapping[str, Any]) -> str:
         return [number(values[key], 4) for key in KEYS]
 
     def paper_cells(name: str) -> list[str]:
-        return [f"{paper[name][key]:.3f}" if key in paper[name] else "-" for key in KEYS]
+        return [f"{paper[name][key]:.3f}" if key in paper[name] else ABSENT for key in KEYS]
 
     lines = [
         f"Table 2 on: {result['population']}; {result['samples']} images.",

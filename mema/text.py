@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+ABSENT = "–"
+
 
 def percent(estimate: Mapping[str, float] | None, digits: int = 1) -> str:
-    """Return ``71.8 [63.6, 78.8]`` for a share of 0.718 with its interval; ``-`` for None."""
+    """Return ``71.8 [63.6, 78.8]`` for a share of 0.718 with its interval; ``–`` for None."""
     return number(estimate and {key: 100 * estimate[key] for key in ("value", "low", "high")}, digits)
 
 
 def number(estimate: Mapping[str, float] | None, digits: int = 3) -> str:
-    """Return ``1.234 [1.100, 1.300]``, without brackets for an exact number; ``-`` for None."""
+    """Return ``1.234 [1.100, 1.300]``, without brackets for an exact number; ``–`` for None."""
     if estimate is None:
-        return "-"
+        return ABSENT
     value, low, high = (f"{estimate[key]:.{digits}f}" for key in ("value", "low", "high"))
     return value if estimate["low"] == estimate["high"] else f"{value} [{low}, {high}]"
 
