@@ -15,6 +15,13 @@ def secret_generator(secret: str) -> np.random.Generator:
     return np.random.default_rng(list(hashlib.sha256(secret.encode()).digest()))
 
 
+def rotation(secret: str, size: int) -> np.ndarray:
+    """Return the rotation that ``secret`` stands for, spread evenly over all (Mezzadri 2007): float64 (size, size)."""
+    q, r = np.linalg.qr(secret_generator(secret).standard_normal((size, size)))
+    turn: np.ndarray = q * np.sign(np.diagonal(r))
+    return turn
+
+
 def keys_for(images: np.ndarray, keys: Sequence[str] | None, seed: int) -> Sequence[str]:
     """Return ``keys``, or where there are none a key for each of ``images``, uint8 (N, H, W, 3), that nobody holds.
 

@@ -26,6 +26,7 @@ METHODS = Registry(
         "k_same_eigen": "baselines.k_same.method:KSameEigen",
         "latent_code": "baselines.latent_code.method:LatentCode",
         "medsem-deid": "baselines.medsem_deid.method:MedSemDeID",
+        "medsem-turn": "baselines.medsem_turn.method:MedSemTurn",
         "pass_through": "baselines.pass_through:PassThrough",
         "password": "baselines.password.method:Password",
         "pixelate": "baselines.pixelate:Pixelate",

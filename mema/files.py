@@ -9,6 +9,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -78,12 +79,12 @@ def sha256_json(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def sha256_sources(folder: Path | str) -> str:
-    """Return the hex sha256 of the names and contents of the Python files below a folder."""
+def sha256_sources(folder: Path | str, *, without: Collection[str] = ()) -> str:
+    """Return the hex sha256 of the names and contents of the Python files below a folder, its folders ``without``."""
     folder = Path(folder)
-    return sha256_json(
-        {file.relative_to(folder).as_posix(): sha256_file(file) for file in sorted(folder.rglob("*.py"))}
-    )
+    files = {file.relative_to(folder): file for file in sorted(folder.rglob("*.py"))}
+    kept = {path: file for path, file in files.items() if path.parts[0] not in without}
+    return sha256_json({path.as_posix(): sha256_file(file) for path, file in kept.items()})
 
 
 def git_hash() -> str | None:

@@ -28,7 +28,7 @@ class FaceCode(NamedTuple):
     """``mean`` float32 (3 S S,) of photos in [0, 1]; ``axes`` float32 (K, 3 S S) and ``back``, which undoes them.
 
     A code is K numbers of variance 1, identity first; ``correlations`` (K,) say how much each of them shares with the
-    recogniser's vectors.
+    recogniser's vectors, 0 where none was asked.
     """
 
     mean: np.ndarray
@@ -46,14 +46,14 @@ class FaceCode(NamedTuple):
         code: np.ndarray = (photo - self.mean) @ self.back.T
         return code
 
-    def decode(self, code: np.ndarray) -> np.ndarray:
+    def decode(self, code: np.ndarray, rounds: int = ROUNDS) -> np.ndarray:
         """Return a flat photo, float (3 S S,), with this ``code`` (K,) and hardly a value outside ``RANGE``.
 
         Clipping ``mean + code @ axes`` would change its code, and what a key closed would not open: so clipping and
         giving the code back take turns (projections onto convex sets, von Neumann 1950).
         """
         photo: np.ndarray = self.mean + code @ self.axes
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             photo = photo.clip(*RANGE)
             photo = photo + (code - self.encode(photo)) @ self.axes
         return photo
@@ -65,22 +65,25 @@ def fit_code(photos: np.ndarray, vectors: np.ndarray, components: int, *, seed: 
     ``vectors``, float32 (N, D), are what a recogniser says of them. UserError with fewer photos than twice the larger
     of ``components`` and D, of which a correlation could not be told from chance.
     """
-    import torch
-
     needed = 2 * max(components, vectors.shape[1])
     if len(photos) < needed:
         raise UserError(f"a face code of {components} numbers needs at least {needed} photos, not {len(photos)}")
     mean = photos.mean(axis=0)
-    centred = torch.from_numpy(photos - mean)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        _, strengths, directions = torch.svd_lowrank(centred, q=components + 10, niter=4)
-    spread = (strengths[:components] / len(photos) ** 0.5).numpy()
-    eigenfaces = directions[:, :components].T.numpy()
+    spread, eigenfaces = principal_axes(photos - mean, components, seed)
     codes = (photos - mean) @ eigenfaces.T / spread
     turn, correlations = canonical_axes(codes, vectors)
     axes = (turn * spread) @ eigenfaces
     return with_inverse(mean, axes.astype(np.float32), correlations)
+
+
+def principal_axes(centred: np.ndarray, components: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return the spreads (K,), falling, and directions (K, D) of the K = ``components`` axes of ``centred`` (N, D)."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        _, strengths, directions = torch.svd_lowrank(torch.from_numpy(centred), q=components + 10, niter=4)
+    return (strengths[:components] / len(centred) ** 0.5).numpy(), directions[:, :components].T.numpy()
 
 
 def canonical_axes(codes: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

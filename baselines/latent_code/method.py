@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import Field
 
-from baselines.keys import keys_for, secret_generator
+from baselines.keys import keys_for, rotation
 from baselines.latent_code.code import load_code
 from mema.config import Config
 from mema.errors import UserError
@@ -52,22 +52,21 @@ class LatentCode:
                 f"method 'latent_code': identity is {parameters.identity}, a code has {len(self.code.axes)}"
             )
 
+    @property
+    def parameter_count(self) -> int:
+        """Return how many numbers describe a code."""
+        return sum(array.size for array in self.code)
+
     def deidentify(self, images: np.ndarray, *, keys: Sequence[str] | None, seed: int) -> np.ndarray:
         """Return ``images`` with the identities that ``keys`` give them, uint8 (N, H, W, 3)."""
-        rotations = [self.rotation(key) for key in keys_for(images, keys, seed)]
+        rotations = [rotation(key, self.parameters.identity) for key in keys_for(images, keys, seed)]
         return self._turned(images, rotations, detail=self.parameters.detail)
 
     def recover(self, images: np.ndarray, keys: Sequence[str]) -> np.ndarray:
         """Return what ``keys`` open in published ``images``, uint8 (N, H, W, 3)."""
         # What is beside the code in a published image was put there on purpose, and none of it is lost again.
-        return self._turned(images, [self.rotation(key).T for key in keys_for(images, keys, 0)], detail=1.0)
-
-    def rotation(self, key: str) -> np.ndarray:
-        """Return the rotation that ``key`` stands for, spread evenly over all (Mezzadri 2007): (identity, identity)."""
-        size = self.parameters.identity
-        q, r = np.linalg.qr(secret_generator(key).standard_normal((size, size)))
-        turn: np.ndarray = q * np.sign(np.diagonal(r))
-        return turn
+        rotations = [rotation(key, self.parameters.identity).T for key in keys_for(images, keys, 0)]
+        return self._turned(images, rotations, detail=1.0)
 
     def _turned(self, images: np.ndarray, rotations: Sequence[np.ndarray], detail: float) -> np.ndarray:
         from baselines.photos import enlarged, flat_photos
@@ -76,11 +75,11 @@ class LatentCode:
         height, width = images.shape[1:3]
         side = self.code.side
         # One at a time: in a batch of another size, floats are summed in another order.
-        for row, rotation in enumerate(rotations):
+        for row, turn in enumerate(rotations):
             small = flat_photos(images[row : row + 1], side)[0]
             before = self.code.encode(small)
             after = before.copy()
-            after[: len(rotation)] = rotation @ before[: len(rotation)]
+            after[: len(turn)] = turn @ before[: len(turn)]
             drawn, known = (
                 enlarged(self.code.decode(code).reshape(3, side, side), height, width) for code in (after, before)
             )

@@ -71,7 +71,7 @@ def views_of(columns: Sequence[Column], config: BenchmarkConfig) -> list[View]:
         return [column.key for column in columns if column.key in kinds or (between and column.key.startswith(starts))]
 
     tracks = [TRACKS.load(name) for name in config.tracks]
-    return [
+    views = [
         View("Overview", "", keys(*(definition.name for definition in METRICS if definition.name not in FURTHER))),
         View("Attackers", "", keys("privacy", *ATTACKS, between=".")),
         View("Disease", "Table 3", keys("disease_top1", between="/")),
@@ -83,6 +83,8 @@ def views_of(columns: Sequence[Column], config: BenchmarkConfig) -> list[View]:
             for track in tracks
         ),
     ]
+    # A track may have had nothing to measure, such as lesions in a release without masks.
+    return [view for view in views if view.keys]
 
 
 def diseases_of(results: Sequence[Result]) -> list[str]:
