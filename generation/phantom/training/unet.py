@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 SCALES = (0.2, 0.6)
 """Range of the adapter's scale in training."""
 
-GAIN = 2.0
+GAIN = 8.0
 """What the written adapter adds, of what the trained one does: at the paper's donor weights a network this small would
 else keep too much of its patients (docs/generation.md)."""
 
