@@ -39,9 +39,9 @@ SHEET, SHEETS = "candidates.png", "candidates-sheets"
 class SampleConfig(Config):
     """How to sample; ``adapter`` and ``adapter_file`` say which IP-Adapter (see ``Generator``).
 
-    ``guidance`` and ``guide_donor`` are those of ``mema.diffusion.sampling.sample``. ``precision`` is that of the UNet
-    and the VAE, "no" for float32; ``compile`` has ``torch.compile`` compile the UNet, which takes minutes and pays for
-    plans that take hours.
+    ``guidance``, ``guide_donor`` and ``donor_until`` are those of ``mema.diffusion.sampling.sample``. ``precision`` is
+    that of the UNet and the VAE, "no" for float32; ``compile`` has ``torch.compile`` compile the UNet, which takes
+    minutes and pays for plans that take hours.
     """
 
     adapter: str = "ip-adapter-sd15"
@@ -49,6 +49,7 @@ class SampleConfig(Config):
     steps: int = Field(default=20, ge=1)
     guidance: float = Field(default=7.5, ge=1)
     guide_donor: bool = True
+    donor_until: float = Field(default=1.0, ge=0, le=1)
     scheduler: SchedulerName = "dpm"
     batch: int = Field(default=8, ge=1)
     shard_size: int = Field(default=64, ge=1)
@@ -166,6 +167,7 @@ def sample_rows(
         steps=config.steps,
         guidance=config.guidance,
         guide_donor=config.guide_donor,
+        donor_until=config.donor_until,
         scheduler=config.scheduler,
         batch=config.batch,
     )

@@ -50,6 +50,7 @@ def sample(
     steps: int = 20,
     guidance: float = 7.5,
     guide_donor: bool = True,
+    donor_until: float = 1.0,
     scheduler: SchedulerName = "dpm",
     batch: int = 8,
 ) -> np.ndarray:
@@ -57,8 +58,9 @@ def sample(
 
     ``pipe`` comes from ``load_pipeline``, whose precision it keeps; ``guidance`` is the classifier-free scale (1 =
     none). As in diffusers' pipeline it amplifies what the donor adds too, unless ``guide_donor`` is False: then it
-    amplifies the prompt alone, and a healthy donor takes less of the disease away. ``scheduler`` is "dpm"
-    (DPM-Solver++ 2M) or "ddim" (eta 0). UserError when a donor is given to a pipeline without IP-Adapter.
+    amplifies the prompt alone, and a healthy donor takes less of the disease away. Donors are seen in the first
+    ``donor_until`` of the steps, in which a face takes shape; its details then follow the prompt alone. ``scheduler``
+    is "dpm" (DPM-Solver++ 2M) or "ddim" (eta 0). UserError when a donor is given to a pipeline without IP-Adapter.
     """
     import torch
 
@@ -69,7 +71,7 @@ def sample(
     with torch.no_grad():
         for start in range(0, len(drawings), batch):
             rows = drawings[start : start + batch]
-            latents = _denoise(pipe, rows, texts, size, steps, guidance, guide_donor, scheduler)
+            latents = _denoise(pipe, rows, texts, size, steps, guidance, guide_donor, donor_until, scheduler)
             images.append(_decode(pipe, latents))
     return np.concatenate(images) if images else np.zeros((0, size, size, 3), np.uint8)
 
@@ -98,6 +100,7 @@ def _denoise(
     steps: int,
     guidance: float,
     guide_donor: bool,
+    donor_until: float,
     scheduler: SchedulerName,
 ) -> Tensor:
     import torch
@@ -112,14 +115,15 @@ def _denoise(
     dtype = pipe.unet.dtype
     # The unconditional half comes first, as in the pipeline.
     text = torch.stack([texts[""]] * len(rows) + [texts[row.prompt] for row in rows]).to(dtype)
-    conditions = _conditions(pipe, rows, side, guide_donor)
-    for step in solver.timesteps:
+    seen = _conditions(pipe, rows, side, guide_donor)
+    unseen = _conditions(pipe, [row._replace(donor=None) for row in rows], side, guide_donor)
+    for number, step in enumerate(solver.timesteps):
         doubled = solver.scale_model_input(torch.cat([latents, latents]), step)
         predicted = pipe.unet(
             doubled.to(dtype),
             step,
             encoder_hidden_states=text,
-            **conditions,
+            **(seen if number < donor_until * steps else unseen),
         ).sample.float()
         free, prompted = predicted.chunk(2)
         latents = solver.step(free + guidance * (prompted - free), step, latents).prev_sample

@@ -61,6 +61,14 @@ def test_donor_weight_prompt_and_seed_each_change_the_picture(pipe, drawings):
     assert all(np.abs(picture - pictures[0]).max() > GREY_LEVEL for picture in pictures[1:])
 
 
+def test_donors_may_leave_before_the_end(pipe, drawings):
+    rows = [drawings[1], drawings[3]]
+    always, never = sample(pipe, rows, **SETTINGS), sample(pipe, [row._replace(donor=None) for row in rows], **SETTINGS)
+    assert np.array_equal(sample(pipe, rows, **SETTINGS, donor_until=0.0), never)
+    half = sample(pipe, rows, **SETTINGS, donor_until=0.5).astype(int)
+    assert np.abs(half - always).max() > GREY_LEVEL and np.abs(half - never).max() > GREY_LEVEL
+
+
 @pytest.mark.parametrize("guide_donor", [True, False])
 def test_a_uniform_batch_equals_the_diffusers_pipeline(pipe, drawings, guide_donor):
     """One row, so that the pipeline's own preparation of embeddings is right (it is not for batches)."""
