@@ -15,15 +15,12 @@ import numpy as np
 from benchmark.config import BenchmarkConfig
 from benchmark.definition import Definition
 from benchmark.judge import image_batches
-from benchmark.tracks.before_after import found, noise_floor, where_seen, with_lost
+from benchmark.tracks.before_after import found, keep_originals, kept_originals, where_seen, with_lost
 from benchmark.tracks.protocol import Measured, Sample
-from mema.errors import UserError
 from mema.faces.gaze import angle_between, gaze_estimator
-from mema.files import atomic_write
 from mema.imageset import ImageSet
 from mema.release import Release
 
-ORIGINALS = "gaze.safetensors"
 WORST = 90.0
 
 
@@ -75,21 +72,11 @@ class Gaze:
 
     def prepare(self, release: Release, folder: Path) -> dict[str, float]:
         """Keep the originals' gaze; the floor is the spread of two readings of it."""
-        from safetensors.numpy import save
-
-        validation = release.imageset("validation")
-        readings = [self._read(validation) for _ in range(2)]
-        if np.isnan(readings[0]).any(axis=(1, 2)).all():
-            raise UserError(f"{validation.path}: no original shows a face, so there is nothing to compare")
-        atomic_write(folder / ORIGINALS, save({"originals": readings[0]}))
-        return noise_floor(gaze_scores, readings)
+        return keep_originals(self._read, gaze_scores, release.imageset("validation"), folder)
 
     def measure(self, sample: Sample, folder: Path) -> Measured:
         """Compare with what ``prepare`` kept."""
-        from safetensors.numpy import load_file
-
-        before = load_file(folder / ORIGINALS)["originals"]
-        return Measured(gaze_scores(before, self._read(sample.images), sample.failed))
+        return Measured(gaze_scores(kept_originals(folder), self._read(sample.images), sample.failed))
 
     def _read(self, images: ImageSet) -> np.ndarray:
         instrument = gaze_estimator(self.estimator)
