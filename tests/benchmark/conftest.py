@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -79,14 +81,18 @@ def make_build(folder: Path, per_disease: dict[str, int], **benchmark: object) -
 
 
 @pytest.fixture(scope="session")
-def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
+def build(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Build]:
     """A build whose release has two training and two validation patients of each of 8 diseases."""
-    return make_build(
+    planted = make_build(
         tmp_path_factory.mktemp("build"),
         {"train": 2, "selection": 1, "validation": 2},
         judge={"init": None, "epochs": 3, "judges": 2},
         tracks=["planted_track:Brightness", "agreement"],
     )
+    with pytest.MonkeyPatch.context() as patch:
+        # So that commands find the planted track too.
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+        yield planted
 
 
 @pytest.fixture(scope="session")

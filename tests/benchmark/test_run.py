@@ -79,8 +79,9 @@ def test_an_image_is_as_safe_as_its_worst_recogniser_says(results: dict[str, Res
 
 def test_scores_add_up_to_the_metrics(results: dict[str, Result]) -> None:
     for result in results.values():
-        for metric in result.metrics:
-            assert metric.value == pytest.approx(np.mean(result.scores[metric.name]))
+        for metric in (metric for metric in result.metrics if metric.name in result.scores):
+            there = [score for score in result.scores[metric.name] if score is not None]
+            assert metric.value == pytest.approx(np.mean(there))
             assert metric.interval is not None
             assert metric.interval.low - 1e-9 <= metric.value <= metric.interval.high + 1e-9
         top1 = result.metric("disease_top1")
