@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
-EXTRAS := faces,diffusion,pipeline,annotation,attributes,segmentation,quality,dev
+EXTRAS := faces,diffusion,pipeline,annotation,attributes,segmentation,quality,keyed,dev
 CONFIG := configs/demo.yaml
 export PATH := $(BIN):$(PATH)
 # Nothing here may reach for a network: what is missing is said, never fetched.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,17 @@ from mema.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+def fit_parser(description: str | None, components: int) -> argparse.ArgumentParser:
+    """Return the command line of what fits a code of faces, by default of as many ``components``."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--components", type=int, default=components)
+    parser.add_argument("--side", type=int, default=48, help="pixels of the photos that the code describes")
+    parser.add_argument("--every", type=int, default=1, help="take every so many photos")
+    return parser
 
 
 def load_photos(source: Path) -> np.ndarray:

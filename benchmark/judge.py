@@ -8,7 +8,6 @@ public as the release.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,13 +16,14 @@ import numpy as np
 from benchmark.attacks.certificates import certify
 from benchmark.attacks.material import check_disjoint, write_other_photos, write_own_photos
 from benchmark.config import BenchmarkConfig
+from benchmark.embedding import embedded, image_batches
 from benchmark.ridge import Ridge
 from benchmark.tracks import shortcut
 from benchmark.tracks.protocol import TRACKS
 from mema.build import Build
 from mema.errors import UserError
 from mema.files import atomic_write, read_json, write_json
-from mema.imageset import Face, ImageSet
+from mema.imageset import ImageSet
 from mema.release import Release
 from mema.result import Attack
 from mema.taxonomy import load_taxonomy
@@ -115,8 +115,8 @@ def prepare_judge(build: Build) -> Path:
 
     arrays, thresholds = {}, {}
     for name in config.recognisers:
-        arrays[f"vectors.{name}"] = _embed(name, validation, config.batch_size)
-        thresholds[name] = _thresholds(_embed(name, train, config.batch_size), train, config)
+        arrays[f"vectors.{name}"] = embedded(validation, name, config.batch_size)
+        thresholds[name] = _thresholds(embedded(train, name, config.batch_size), train, config)
     found = [detect(images) for images in image_batches(validation, config.batch_size)]
     arrays["found"] = np.concatenate(found).astype(np.uint8)
     correct = shortcut.readings(models, reader, image_batches(validation, config.batch_size), diseases)
@@ -189,27 +189,8 @@ def diseases_of(imageset: ImageSet) -> list[str]:
     return diseases
 
 
-def image_batches(imageset: ImageSet, size: int) -> Iterator[np.ndarray]:
-    """Yield the images of a set, uint8 (<= size, H, W, 3), never holding more than one batch and one shard."""
-    batch: list[Face] = []
-    for face in imageset.faces():
-        batch.append(face)
-        if len(batch) == size:
-            yield np.stack([face.image for face in batch])
-            batch = []
-    if batch:
-        yield np.stack([face.image for face in batch])
-
-
 def _identity(release: Release, config: BenchmarkConfig) -> dict[str, Any]:
     return {"release": release.digest, "protocol": config.protocol_reference().model_dump()}
-
-
-def _embed(name: str, imageset: ImageSet, batch_size: int) -> np.ndarray:
-    from mema.faces.recognisers import recogniser
-
-    instrument = recogniser(name)
-    return np.concatenate([instrument.embed(images).vectors for images in image_batches(imageset, batch_size)])
 
 
 def _thresholds(vectors: np.ndarray, imageset: ImageSet, config: BenchmarkConfig) -> dict[str, Any]:

@@ -14,8 +14,9 @@ from benchmark.attacks.material import Material, Recover, gather
 from benchmark.config import BenchmarkConfig
 from benchmark.cost import COST, cost_of
 from benchmark.deidentify import Deliver, deidentify_set, from_folder, from_method
+from benchmark.embedding import embedded, image_batches
 from benchmark.inputs import inputs_of
-from benchmark.judge import PREPARED, Judge, diseases_of, image_batches, open_judge
+from benchmark.judge import PREPARED, Judge, diseases_of, open_judge
 from benchmark.method_process import MethodProcess
 from benchmark.method_server import BASELINES
 from benchmark.metrics import metrics_of
@@ -262,7 +263,6 @@ def score_images(
     failing never pays. Identification and verification are each image's worst case over the recognisers.
     """
     from mema.faces.detector import detect
-    from mema.faces.recognisers import recogniser
 
     batches = image_batches(images, config.batch_size)
     read = shortcut.readings(judge.classifiers, judge.reader, batches, diseases)
@@ -277,9 +277,7 @@ def score_images(
         **{f"shortcut.{name}": column for name, column in shortcut.gaps(read, judge.correct).items()},
     }
     for name in config.recognisers:
-        instrument, originals = recogniser(name), judge.vectors[name]
-        vectors = [instrument.embed(batch).vectors for batch in image_batches(images, config.batch_size)]
-        probes = np.concatenate(vectors)
+        originals, probes = judge.vectors[name], embedded(images, name, config.batch_size).copy()
         # An image that was not delivered protects nobody: it counts as its original.
         probes[failed] = originals[failed]
         distances = identity.identity_distance(originals, probes)

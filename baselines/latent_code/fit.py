@@ -8,24 +8,16 @@ are not used.
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 import numpy as np
 
 from baselines.latent_code.code import fit_code, save_code
-from baselines.photos import flat_photos, load_photos
+from baselines.photos import fit_parser, flat_photos, load_photos
 from mema.faces.recognisers import recogniser
 
 
 def main() -> None:
     """Parse the command line and fit."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--components", type=int, default=64)
-    parser.add_argument("--side", type=int, default=48, help="pixels of the photos that the code describes")
-    parser.add_argument("--every", type=int, default=1, help="take every so many photos")
+    parser = fit_parser(__doc__, components=64)
     parser.add_argument("--recogniser", default="phantom-arcface", help="whose identity is turned")
     given = parser.parse_args()
     photos = np.array(load_photos(given.images)[:: given.every])

@@ -8,25 +8,16 @@ a clinic's protocol.
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 import numpy as np
 
 from baselines.latent_code.code import save_code
 from baselines.medsem_turn.code import fit_blind_code
-from baselines.photos import flat_photos, load_photos
+from baselines.photos import fit_parser, flat_photos, load_photos
 
 
 def main() -> None:
     """Parse the command line and fit."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--components", type=int, default=200)
-    parser.add_argument("--side", type=int, default=48, help="pixels of the photos that the code describes")
-    parser.add_argument("--every", type=int, default=1, help="take every so many photos")
-    given = parser.parse_args()
+    given = fit_parser(__doc__, components=200).parse_args()
     flat = flat_photos(np.array(load_photos(given.images)[:: given.every]), given.side)
     code = fit_blind_code(flat, given.components)
     save_code(code, given.out, origin=f"{given.images.name}, every {given.every}")

@@ -5,6 +5,8 @@ gives the photo back from the image alone. Here the identity part is a linear co
 the medical region (``code``), its encryption a rotation, and the medical semantics are the region itself (``region``),
 in the new face's colours. So what an image says of who it shows is the region and no more: the rest is a function of a
 vector that the key has turned in a random direction.
+
+What the code cannot hold, a ``seal`` keeps for the holder of the key, in an image's lowest bits.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from baselines.keys import keys_for, rotation
 from baselines.latent_code.code import RANGE, load_code
 from baselines.medsem_turn.code import blind
 from baselines.medsem_turn.region import medical_region
+from baselines.medsem_turn.seal import seal, unseal
 from mema.config import Config
 from mema.files import sha256_file
 from mema.weights import find_weights
@@ -39,11 +42,13 @@ class MedSemTurnParameters(Config):
     """``code`` is a file that ``baselines.medsem_turn.fit`` wrote, or a name of weights.
 
     ``spread`` is how far from the mean face the new one is, in units of how far the original is. Below 1 less of it
-    lies outside of what 8 bits can show, and more of what the key recovers is rounding.
+    lies outside of what 8 bits can show, and more of what the key recovers is rounding. With ``seal`` the key gives
+    back the photo itself as long as the image's pixels are untouched, else what the code says of it.
     """
 
     code: str = "phantom-turn-code"
     spread: float = Field(default=0.8, gt=0, le=1)
+    seal: bool = True
 
 
 class MedSemTurn:
@@ -57,23 +62,35 @@ class MedSemTurn:
     def __init__(self, parameters: MedSemTurnParameters) -> None:
         path = find_weights(parameters.code, file=True)
         self.parameters = parameters
-        self.revision = f"1.{sha256_file(path)[:8]}"
+        self.revision = f"2.{sha256_file(path)[:8]}"
         self.code = blind(load_code(path))
 
     def deidentify(self, images: np.ndarray, *, keys: Sequence[str] | None, seed: int) -> np.ndarray:
         """Return ``images`` with the faces that ``keys`` give them, uint8 (N, H, W, 3)."""
-        turns = [rotation(key, len(self.code.axes)) for key in keys_for(images, keys, seed)]
-        return self._each(images, turns, self._hidden)
+        secrets = keys_for(images, keys, seed)
+        hidden = self._each(images, self._turns(secrets), self._hidden)
+        if self.parameters.seal:
+            for row, secret in enumerate(secrets):
+                hidden[row] = seal(hidden[row], images[row], secret)
+        return hidden
 
     def recover(self, images: np.ndarray, keys: Sequence[str]) -> np.ndarray:
         """Return what ``keys`` open in published ``images``, uint8 (N, H, W, 3)."""
-        turns = [rotation(key, len(self.code.axes)) for key in keys_for(images, keys, 0)]
-        return self._each(images, turns, self._opened)
+        secrets = keys_for(images, keys, 0)
+        opened = self._each(images, self._turns(secrets), self._opened)
+        if self.parameters.seal:
+            for row, secret in enumerate(secrets):
+                if (photo := unseal(images[row], secret)) is not None:
+                    opened[row] = photo
+        return opened
 
     @property
     def parameter_count(self) -> int:
         """Return how many numbers describe a code."""
         return self.code.mean.size + self.code.axes.size
+
+    def _turns(self, secrets: Sequence[str]) -> list[np.ndarray]:
+        return [rotation(secret, len(self.code.axes)) for secret in secrets]
 
     def _each(
         self,

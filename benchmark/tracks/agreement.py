@@ -21,7 +21,8 @@ import numpy as np
 
 from benchmark.config import BenchmarkConfig
 from benchmark.definition import Definition
-from benchmark.judge import diseases_of, image_batches
+from benchmark.embedding import image_batches
+from benchmark.judge import diseases_of
 from benchmark.reader_study import AGAIN, ORIGINAL, open_study
 from benchmark.ridge import Ridge
 from benchmark.tracks.protocol import Measured, Sample, Stated

@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmark.config import BenchmarkConfig
 from benchmark.definition import Definition
-from benchmark.judge import image_batches
+from benchmark.embedding import image_batches
 from benchmark.tracks.before_after import found, keep_originals, kept_originals, where_seen, with_lost
 from benchmark.tracks.protocol import Measured, Sample
 from mema.imageset import ImageSet

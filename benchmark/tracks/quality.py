@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmark.config import BenchmarkConfig
 from benchmark.definition import Definition
-from benchmark.judge import image_batches
+from benchmark.embedding import image_batches
 from benchmark.tracks.protocol import Measured, Sample, Stated
 from mema.files import atomic_write, read_json, write_json
 from mema.imageset import ImageSet

@@ -13,7 +13,8 @@ import numpy as np
 
 from benchmark.config import BenchmarkConfig
 from benchmark.definition import Definition
-from benchmark.judge import CLASSIFIER, VECTORS, diseases_of, image_batches
+from benchmark.embedding import embedded, image_batches
+from benchmark.judge import CLASSIFIER, VECTORS, diseases_of
 from benchmark.tracks.disease import correct
 from benchmark.tracks.identity import identification, identity_distance
 from benchmark.tracks.protocol import Measured, Sample
@@ -120,14 +121,11 @@ class Recovery:
         """Return ``identity_distance`` and ``match``, whole and by each recogniser, (N,)."""
         from safetensors.numpy import load_file
 
-        from mema.faces.recognisers import recogniser
-
         subjects = [record.subject_id for record in originals.records()]
         kept = load_file(judge / VECTORS)
         distances, matches = {}, {}
         for name in self._config.recognisers:
-            gallery, instrument = kept[f"vectors.{name}"], recogniser(name)
-            probes = np.concatenate([instrument.embed(batch).vectors for batch in image_batches(recovered, BATCH)])
+            gallery, probes = kept[f"vectors.{name}"], embedded(recovered, name, BATCH)
             distances[f"identity_distance.{name}"] = identity_distance(gallery, probes)
             matches[f"match.{name}"] = identification(probes, gallery, subjects, subjects)
         return {

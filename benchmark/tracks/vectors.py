@@ -15,15 +15,12 @@ import numpy as np
 
 from benchmark.attacks.material import other_photos
 from benchmark.config import BenchmarkConfig
-from benchmark.judge import image_batches
+from benchmark.embedding import KEPT, embed_batches, embedded, image_batches
 from benchmark.tracks.protocol import Sample
 from mema.files import atomic_write
 from mema.imageset import ImageSet
 
 FILE = "vectors.safetensors"
-
-# Sets of vectors kept in memory, so that a second track does not read the same images again.
-KEPT = 32
 
 
 class Vectors(NamedTuple):
@@ -36,8 +33,8 @@ class Vectors(NamedTuple):
 def vectors_of(imageset: ImageSet, name: str, config: BenchmarkConfig, seed: int) -> Vectors:
     """Return what the recogniser called ``name`` reads in a split and in other photos, made of it with ``seed``."""
     return Vectors(
-        _embedded(name, imageset.path, imageset.digest, None, config.batch_size),
-        _embedded(name, imageset.path, imageset.digest, seed, config.batch_size),
+        embedded(imageset, name, config.batch_size),
+        _of_others(imageset.path, imageset.digest, name, config.batch_size, seed),
     )
 
 
@@ -62,7 +59,7 @@ def kept_vectors(folder: Path, config: BenchmarkConfig) -> dict[str, Vectors]:
 
 def probe_vectors(sample: Sample, name: str, originals: np.ndarray, config: BenchmarkConfig) -> np.ndarray:
     """Return the unit vectors (N, D) of the de-identified images; one that was not delivered counts as its original."""
-    probes = _embedded(name, sample.images.path, sample.images.digest, None, config.batch_size).copy()
+    probes = embedded(sample.images, name, config.batch_size).copy()
     probes[sample.failed] = originals[sample.failed]
     return probes
 
@@ -73,17 +70,9 @@ def strongest(columns: Sequence[np.ndarray]) -> np.ndarray:
 
 
 @lru_cache(maxsize=KEPT)
-def _embedded(name: str, path: Path, digest: str, seed: int | None, batch_size: int) -> np.ndarray:
-    """Embed the images at ``path``, or with a ``seed`` other photos made of them; ``digest`` says which images."""
-    from mema.faces.recognisers import recogniser
-
-    instrument = recogniser(name)
-    batches = image_batches(ImageSet.open(path), batch_size)
-    if seed is not None:
-        batches = _others(batches, seed)
-    vectors = np.concatenate([instrument.embed(images).vectors for images in batches])
-    vectors.flags.writeable = False
-    return vectors
+def _of_others(path: Path, digest: str, name: str, batch_size: int, seed: int) -> np.ndarray:
+    """``digest`` says of which images at ``path`` other photos are made."""
+    return embed_batches(_others(image_batches(ImageSet.open(path), batch_size), seed), name)
 
 
 def _others(batches: Iterator[np.ndarray], seed: int) -> Iterator[np.ndarray]:

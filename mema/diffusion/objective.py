@@ -67,11 +67,7 @@ def denoising_loss(
     else:
         raise UserError(f"cannot train a model whose prediction_type is {prediction_type!r}")
 
-    conditions: dict[str, Any] = {}
-    if image_embeds is not None and image_weights is not None:
-        conditions = donor_arguments(image_embeds, image_weights, latents.shape[-1])
-    elif image_embeds is not None:
-        conditions = {"added_cond_kwargs": {"image_embeds": [image_embeds.unsqueeze(1)]}}
+    conditions = {} if image_embeds is None else donor_arguments(image_embeds, image_weights, latents.shape[-1])
     predicted = unet(noisy, timesteps, encoder_hidden_states=text, **conditions).sample
     error = (predicted.float() - target.float()).square().mean(dim=(1, 2, 3))
     return (weight * error).mean()

@@ -10,6 +10,7 @@ from baselines.latent_code.code import FaceCode
 from baselines.medsem_turn.code import fit_blind_code
 from baselines.medsem_turn.method import MedSemTurn, MedSemTurnParameters, logit, sigmoid
 from baselines.medsem_turn.region import medical_region, outside
+from baselines.medsem_turn.seal import seal, unseal
 from baselines.photos import flat_photos
 from mema.errors import UserError
 
@@ -33,6 +34,12 @@ def photos() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def method() -> MedSemTurn:
+    """The code alone, so that it has to say by itself what a key opens."""
+    return MedSemTurn(MedSemTurnParameters(seal=False))
+
+
+@pytest.fixture(scope="module")
+def sealing() -> MedSemTurn:
     return MedSemTurn(MedSemTurnParameters())
 
 
@@ -122,6 +129,43 @@ def test_the_right_key_gives_the_person_back_and_a_near_one_a_stranger(
     assert np.linalg.norm(own - opened, axis=1).max() < strangers.min()
     assert np.linalg.norm(own - wrong, axis=1).mean() > strangers.mean() - 0.2
     assert np.linalg.norm(own - shown, axis=1).mean() > strangers.mean() - 0.2
+
+
+def test_the_key_opens_the_sealed_photo_and_a_near_one_a_stranger(
+    sealing: MedSemTurn, method: MedSemTurn, photos: np.ndarray, hidden: np.ndarray
+) -> None:
+    sealed = sealing.deidentify(photos, keys=KEYS, seed=0)
+    assert np.array_equal(sealed >> 1, hidden >> 1)
+    assert psnr(sealing.recover(sealed, KEYS), photos).min() > 38
+    near = sealing.recover(sealed, NEAR_KEYS)
+    assert np.array_equal(near, method.recover(sealed, NEAR_KEYS))
+    assert psnr(near, photos).mean() < 20
+
+
+def test_a_broken_seal_leaves_what_the_code_says(sealing: MedSemTurn, method: MedSemTurn, photos: np.ndarray) -> None:
+    sealed = sealing.deidentify(photos, keys=KEYS, seed=0)
+    sealed[:, 0, 0, 0] ^= 1
+    opened = sealing.recover(sealed, KEYS)
+    assert np.array_equal(opened, method.recover(sealed, KEYS))
+    assert psnr(opened, photos).mean() > 25
+
+
+def test_a_seal_is_noise_and_the_same_each_time(photos: np.ndarray) -> None:
+    grey = np.full_like(photos[0], 128)
+    sealed = seal(grey, photos[0], "secret")
+    assert np.array_equal(sealed, seal(grey, photos[0], "secret"))
+    assert (sealed & 1).mean() == pytest.approx(0.5, abs=0.01)
+    others = [seal(grey, photos[0], "another secret"), seal(grey, photos[1], "secret")]
+    assert all(np.mean((other ^ sealed) & 1) == pytest.approx(0.5, abs=0.02) for other in others)
+    assert unseal(sealed, "another secret") is None
+    assert unseal(grey, "secret") is None
+
+
+def test_an_image_with_no_room_is_left_as_it_is(photos: np.ndarray) -> None:
+    small = photos[0, ::8, ::8]
+    assert np.array_equal(seal(small, small, "secret"), small)
+    assert unseal(small, "secret") is None
+    assert unseal(photos[0, :2, :2], "secret") is None
 
 
 def test_the_judge_reads_what_it_read(photos: np.ndarray, hidden: np.ndarray) -> None:
