@@ -26,7 +26,7 @@ from mema.diffusion.checkpoint import (
     lora_file,
     tuned_unet,
 )
-from mema.diffusion.sampling import Drawing, compile_unet, make_solver, sample
+from mema.diffusion.sampling import Drawing, Schedule, compile_unet, make_solver, sample
 from mema.taxonomy import load_taxonomy
 from mema.weights import find_weights
 
@@ -178,8 +178,8 @@ def sample_batches(
     """Our side, which embeds the donors within the time, too."""
     embedded = encode_faces(pipe, donors)
     rows = [row._replace(donor=donor) for row, donor in zip(drawings, embedded, strict=True)]
-    settings = {"steps": arguments.steps, "guidance": arguments.guidance, "scheduler": arguments.scheduler}
-    return sample(pipe, rows, size=arguments.size, batch=arguments.batch, **settings)
+    schedule = Schedule(arguments.steps, arguments.guidance, solver=arguments.scheduler)
+    return sample(pipe, rows, size=arguments.size, schedule=schedule, batch=arguments.batch)
 
 
 def sample_plainly(
@@ -224,8 +224,11 @@ def race(sides: dict[str, Callable[[], np.ndarray]], device: str, rounds: int) -
 
 def operations(pipe: Any, drawings: Sequence[Drawing], arguments: argparse.Namespace) -> int:
     """Return the floating-point operations of one image: the UNet twice a step, and the VAE."""
-    settings = {"guidance": arguments.guidance, "scheduler": arguments.scheduler, "size": arguments.size}
-    one, two = (common.count_operations(partial(sample, pipe, drawings, steps=n, **settings)) for n in (1, 2))
+    schedules = (Schedule(steps, arguments.guidance, solver=arguments.scheduler) for steps in (1, 2))
+    one, two = (
+        common.count_operations(partial(sample, pipe, drawings, size=arguments.size, schedule=schedule))
+        for schedule in schedules
+    )
     return one + (two - one) * (arguments.steps - 1)
 
 

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -22,8 +22,15 @@ from generation.finetune import FinetuneConfig
 from generation.plan import PlanRow, read_plan
 from mema.build import Build
 from mema.config import Config
-from mema.diffusion.checkpoint import Generator, Precision, encode_faces, generator_digest, load_pipeline
-from mema.diffusion.sampling import Drawing, SchedulerName, compile_unet, sample
+from mema.diffusion.checkpoint import (
+    Generator,
+    Precision,
+    encode_faces,
+    generator_digest,
+    load_pipeline,
+    native_precision,
+)
+from mema.diffusion.sampling import Drawing, Schedule, SchedulerName, compile_unet, sample
 from mema.errors import UserError
 from mema.files import read_json, sha256_json
 from mema.imageset import MARKER, Face, ImageSet, write_imageset
@@ -39,9 +46,10 @@ SHEET, SHEETS = "candidates.png", "candidates-sheets"
 class SampleConfig(Config):
     """How to sample; ``adapter`` and ``adapter_file`` say which IP-Adapter (see ``Generator``).
 
-    ``guidance``, ``guide_donor`` and ``donor_until`` are those of ``mema.diffusion.sampling.sample``. ``precision`` is
-    that of the UNet and the VAE, "no" for float32; ``compile`` has ``torch.compile`` compile the UNet, which takes
-    minutes and pays for plans that take hours.
+    ``guidance``, ``guide_donor``, ``donor_until`` and ``tuned_from`` are those of ``mema.diffusion.sampling.Schedule``,
+    ``scheduler`` its solver. ``precision`` is
+    that of the UNet and the VAE, "no" for float32, "auto" for bf16 where the machine multiplies it natively, else
+    float32; ``compile`` has ``torch.compile`` compile the UNet, which takes minutes and pays for plans that take hours.
     """
 
     adapter: str = "ip-adapter-sd15"
@@ -50,10 +58,11 @@ class SampleConfig(Config):
     guidance: float = Field(default=7.5, ge=1)
     guide_donor: bool = True
     donor_until: float = Field(default=1.0, ge=0, le=1)
+    tuned_from: float = Field(default=0.0, ge=0, le=1)
     scheduler: SchedulerName = "dpm"
     batch: int = Field(default=8, ge=1)
     shard_size: int = Field(default=64, ge=1)
-    precision: Precision = "no"
+    precision: Precision | Literal["auto"] = "no"
     compile: bool = False
 
 
@@ -73,6 +82,7 @@ def write_samples(
 ) -> ImageSet:
     """Write the images of ``rows`` to ``path`` as ``sample_plan`` does, by the build's checkpoint with ``tuned``."""
     config = build.section("sample", SampleConfig)
+    precision = native_precision() if config.precision == "auto" else config.precision
     checkpoint = build.section("finetune", FinetuneConfig).checkpoint
     adapter = config.adapter if any(row.donor_id is not None for row in rows) else None
     generator = Generator(checkpoint, tuned, adapter, config.adapter_file)
@@ -84,7 +94,7 @@ def write_samples(
         "plan": sha256_json([row.model_dump(mode="json") for row in rows]),
         "donors": None if donors is None else donors.digest,
         "generator": digest,
-        "sample": config.model_dump(mode="json"),
+        "sample": config.model_dump(mode="json") | {"precision": precision},
     }
     aside = path.with_name(f"{path.name}-earlier")
     records = [record_of(row, digest) for row in rows]
@@ -95,12 +105,15 @@ def write_samples(
         there = copies.of(records[start:stop])
         missing = [row for row in rows[start:stop] if row.image_id not in there]
         if missing and not images:  # loading the models is worth it only if an image is missing
-            pipe = load_pipeline(generator, precision=config.precision)
+            pipe = load_pipeline(generator, precision=precision)
+            apart = config.tuned_from > 0 and tuned is not None
+            untuned = load_pipeline(generator._replace(tuned=None), precision=precision) if apart else pipe
             if config.compile:
-                compile_unet(pipe)
+                for one in {id(one): one for one in (pipe, untuned)}.values():
+                    compile_unet(one)
             new = [row for row in rows if row.image_id not in copies.ids]
             faces = {} if donors is None else embed_donors(pipe, donors, new)
-            images.append(lambda part: sample_rows(pipe, part, faces, size=build.size, config=config))
+            images.append(lambda part: sample_rows(pipe, untuned, part, faces, size=build.size, config=config))
         new_images = iter(images[0](missing)) if missing else iter(())
         for record in records[start:stop]:
             yield there.get(record.image_id) or Face(record, next(new_images))
@@ -151,26 +164,27 @@ class Copies:
 
 
 def sample_rows(
-    pipe: Any, rows: Sequence[PlanRow], donors: Mapping[str, Tensor], *, size: int, config: SampleConfig
+    pipe: Any, untuned: Any, rows: Sequence[PlanRow], donors: Mapping[str, Tensor], *, size: int, config: SampleConfig
 ) -> np.ndarray:
-    """Return the images of ``rows``, uint8 (N, size, size, 3); ``donors`` are embeddings by donor id."""
+    """Return the images of ``rows``, uint8 (N, size, size, 3); ``donors`` are embeddings by donor id.
+
+    ``pipe`` and ``untuned`` are those of ``mema.diffusion.sampling.sample``.
+    """
     drawings = [
         Drawing(row.prompt, row.seed)
         if row.donor_id is None
         else Drawing(row.prompt, row.seed, donors[row.donor_id], row.donor_weight or 0.0)
         for row in rows
     ]
-    return sample(
-        pipe,
-        drawings,
-        size=size,
+    schedule = Schedule(
         steps=config.steps,
         guidance=config.guidance,
         guide_donor=config.guide_donor,
         donor_until=config.donor_until,
-        scheduler=config.scheduler,
-        batch=config.batch,
+        tuned_from=config.tuned_from,
+        solver=config.scheduler,
     )
+    return sample(pipe, drawings, size=size, schedule=schedule, untuned=untuned, batch=config.batch)
 
 
 def embed_donors(pipe: Any, donors: ImageSet, rows: Sequence[PlanRow]) -> dict[str, Tensor]:

@@ -39,6 +39,17 @@ class Generator(NamedTuple):
     adapter_file: str | None = None
 
 
+def native_precision() -> Precision:
+    """Return "bf16" where the GPU, or without one the processor, multiplies bfloat16 itself, else "no"."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no"
+    capabilities = torch.cpu.get_capabilities()
+    # Each instruction set has a name of its own: avx512_bf16, amx_bf16, on ARM bf16 and sve_bf16.
+    return "bf16" if any(there for name, there in capabilities.items() if name.endswith("bf16")) else "no"
+
+
 def find_adapter(source: str | Path, file: str | None = None) -> Path:
     """Return the weight file of an IP-Adapter folder: ``models/<file>``, or its only safetensors file.
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -42,38 +42,45 @@ class Drawing(NamedTuple):
     donor_weight: float = 0.0
 
 
+class Schedule(NamedTuple):
+    """How noise becomes a picture, in ``steps``; ``solver`` is "dpm" (DPM-Solver++ 2M) or "ddim" (eta 0).
+
+    ``guidance`` is the classifier-free scale (1 = none). As in diffusers' pipeline it amplifies what a donor adds too,
+    unless ``guide_donor`` is False: then it amplifies the prompt alone, and a healthy donor takes less of the disease
+    away. Donors are seen in the first ``donor_until`` of the steps, in which a face takes shape; its details then
+    follow the prompt alone. Where there is a donor to shape it, fine-tuned weights, which remember patients, need not
+    shape it too: they take over ``tuned_from`` that share of the steps.
+    """
+
+    steps: int = 20
+    guidance: float = 7.5
+    guide_donor: bool = True
+    donor_until: float = 1.0
+    tuned_from: float = 0.0
+    solver: SchedulerName = "dpm"
+
+
 def sample(
-    pipe: Any,
-    drawings: Sequence[Drawing],
-    *,
-    size: int,
-    steps: int = 20,
-    guidance: float = 7.5,
-    guide_donor: bool = True,
-    donor_until: float = 1.0,
-    scheduler: SchedulerName = "dpm",
-    batch: int = 8,
+    pipe: Any, drawings: Sequence[Drawing], *, size: int, schedule: Schedule, untuned: Any = None, batch: int = 8
 ) -> np.ndarray:
     """Return one image per drawing, uint8 (N, size, size, 3), in order.
 
-    ``pipe`` comes from ``load_pipeline``, whose precision it keeps; ``guidance`` is the classifier-free scale (1 =
-    none). As in diffusers' pipeline it amplifies what the donor adds too, unless ``guide_donor`` is False: then it
-    amplifies the prompt alone, and a healthy donor takes less of the disease away. Donors are seen in the first
-    ``donor_until`` of the steps, in which a face takes shape; its details then follow the prompt alone. ``scheduler``
-    is "dpm" (DPM-Solver++ 2M) or "ddim" (eta 0). UserError when a donor is given to a pipeline without IP-Adapter.
+    ``pipe`` comes from ``load_pipeline``, whose precision it keeps, and so does ``untuned``, the same without
+    fine-tuned weights, which ``schedule.tuned_from`` above 0 needs. UserError when a donor is given to a pipeline
+    without IP-Adapter.
     """
     import torch
 
-    if not has_adapter(pipe) and any(row.donor is not None and row.donor_weight for row in drawings):
+    if not has_adapter(pipe) and any(map(_has_donor, drawings)):
         raise UserError("donors were given, but the generator has no IP-Adapter")
     texts = encode_prompts(pipe, ["", *(row.prompt for row in drawings)])
-    images = []
+    images = np.zeros((len(drawings), size, size, 3), np.uint8)
     with torch.no_grad():
-        for start in range(0, len(drawings), batch):
-            rows = drawings[start : start + batch]
-            latents = _denoise(pipe, rows, texts, size, steps, guidance, guide_donor, donor_until, scheduler)
-            images.append(_decode(pipe, latents))
-    return np.concatenate(images) if images else np.zeros((0, size, size, 3), np.uint8)
+        for rows in _batches(drawings, batch, apart=schedule.tuned_from > 0):
+            part = [drawings[row] for row in rows]
+            first = untuned if schedule.tuned_from > 0 and _has_donor(part[0]) else pipe
+            images[rows] = _decode(pipe, _denoise(pipe, first, part, texts, size, schedule))
+    return images
 
 
 def compile_unet(pipe: Any) -> None:
@@ -92,41 +99,51 @@ def has_adapter(pipe: Any) -> bool:
     return pipe.unet.config.encoder_hid_dim_type == "ip_image_proj"
 
 
+def _has_donor(drawing: Drawing) -> bool:
+    return drawing.donor is not None and drawing.donor_weight > 0
+
+
+def _batches(drawings: Sequence[Drawing], size: int, *, apart: bool) -> Iterator[list[int]]:
+    """Yield the places of ``drawings`` in batches; those with a donor ``apart`` from those without."""
+    kinds: tuple[list[int], list[int]] = ([], [])
+    for row, drawing in enumerate(drawings):
+        kinds[apart and _has_donor(drawing)].append(row)
+    for rows in kinds:
+        yield from (rows[start : start + size] for start in range(0, len(rows), size))
+
+
 def _denoise(
-    pipe: Any,
-    rows: Sequence[Drawing],
-    texts: dict[str, Tensor],
-    size: int,
-    steps: int,
-    guidance: float,
-    guide_donor: bool,
-    donor_until: float,
-    scheduler: SchedulerName,
+    pipe: Any, first: Any, rows: Sequence[Drawing], texts: dict[str, Tensor], size: int, schedule: Schedule
 ) -> Tensor:
+    """Return the latents of ``rows``; the pipeline ``first`` begins and ``pipe`` ends, as ``schedule`` says."""
     import torch
 
     side = size // pipe.vae_scale_factor
     shape = (pipe.unet.config.in_channels, side, side)
     # Noise is drawn on the CPU, so that a seed means the same picture on every machine.
     noise = [torch.randn(shape, generator=torch.Generator().manual_seed(row.seed)) for row in rows]
-    solver = make_solver(pipe, scheduler)
-    solver.set_timesteps(steps, device=pipe.device)
+    solver = make_solver(pipe, schedule.solver)
+    solver.set_timesteps(schedule.steps, device=pipe.device)
     latents = torch.stack(noise).to(pipe.device) * solver.init_noise_sigma
     dtype = pipe.unet.dtype
     # The unconditional half comes first, as in the pipeline.
     text = torch.stack([texts[""]] * len(rows) + [texts[row.prompt] for row in rows]).to(dtype)
-    seen = _conditions(pipe, rows, side, guide_donor)
-    unseen = _conditions(pipe, [row._replace(donor=None) for row in rows], side, guide_donor)
+    seen = _conditions(pipe, rows, side, schedule.guide_donor)
+    unseen = _conditions(pipe, [row._replace(donor=None) for row in rows], side, schedule.guide_donor)
+    for one in (pipe, first):
+        if has_adapter(one):
+            one.set_ip_adapter_scale(1.0)
     for number, step in enumerate(solver.timesteps):
         doubled = solver.scale_model_input(torch.cat([latents, latents]), step)
-        predicted = pipe.unet(
+        unet = first.unet if number < schedule.tuned_from * schedule.steps else pipe.unet
+        predicted = unet(
             doubled.to(dtype),
             step,
             encoder_hidden_states=text,
-            **(seen if number < donor_until * steps else unseen),
+            **(seen if number < schedule.donor_until * schedule.steps else unseen),
         ).sample.float()
         free, prompted = predicted.chunk(2)
-        latents = solver.step(free + guidance * (prompted - free), step, latents).prev_sample
+        latents = solver.step(free + schedule.guidance * (prompted - free), step, latents).prev_sample
     return latents
 
 
@@ -136,7 +153,6 @@ def _conditions(pipe: Any, rows: Sequence[Drawing], side: int, guide_donor: bool
 
     if not has_adapter(pipe):
         return {}
-    pipe.set_ip_adapter_scale(1.0)
     width = pipe.image_encoder.config.projection_dim
     donors = torch.stack([torch.zeros(width) if row.donor is None else row.donor.cpu() for row in rows])
     weights = torch.tensor([0.0 if row.donor is None else row.donor_weight for row in rows])

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mema.diffusion.sampling import Drawing, sample
+from mema.diffusion.sampling import Drawing, Schedule, sample
 from mema.diffusion.settings import TrainingSettings
 from mema.errors import UserError
 
@@ -40,7 +40,8 @@ def track_samples(accelerator: Any, pipe: Any, prompts: Sequence[str], size: int
         return
     pipe.unet.eval()
     with accelerator.autocast():
-        images = sample(pipe, [Drawing(prompt, seed) for seed, prompt in enumerate(prompts)], size=size)
+        drawings = [Drawing(prompt, seed) for seed, prompt in enumerate(prompts)]
+        images = sample(pipe, drawings, size=size, schedule=Schedule())
     pipe.unet.train()
     for tracker in accelerator.trackers:
         tracker.log_images(

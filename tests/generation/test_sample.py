@@ -17,7 +17,7 @@ from generation.finetune import check_controls, finetune
 from generation.plan import plan, read_plan
 from generation.sample import embed_donors, first_of_each_kind, sample_plan, sample_rows
 from mema.build import Build
-from mema.diffusion.checkpoint import Generator, load_pipeline
+from mema.diffusion.checkpoint import Generator, load_pipeline, native_precision
 from mema.errors import UserError
 from mema.imageset import Face, ImageSet, write_imageset
 from mema.records import FaceRecord
@@ -81,7 +81,7 @@ def test_a_row_alone_is_the_row_of_the_set(done, tiny_generator):
 
     config = build.section("sample", SampleConfig)
     for row, image in list(zip(rows, made.images(), strict=True))[::3]:
-        alone = sample_rows(pipe, [row], donors, size=32, config=config)[0]
+        alone = sample_rows(pipe, pipe, [row], donors, size=32, config=config)[0]
         assert np.abs(alone.astype(int) - image).max() <= GREY_LEVEL
 
 
@@ -139,6 +139,21 @@ def test_again_is_the_same_set_and_another_seed_is_not(done, tmp_path, tiny_gene
     finetune(other)
     plan(other)
     assert sample_plan(other).digest != made.digest
+
+
+def test_auto_is_the_precision_that_the_machine_is_fast_in(done, tmp_path, tiny_generator, monkeypatch):
+    import torch
+
+    _, made = done
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": True})
+    assert native_precision() == "bf16"
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": False})
+    sampling = {"adapter": str(tiny_generator / "adapter"), "steps": 2, "batch": 2, "shard_size": 4}
+    build = make_build(tmp_path, tiny_generator, sample=sampling | {"precision": "auto"})
+    finetune(build)
+    plan(build)
+    assert sample_plan(build).digest == made.digest, "what was resolved is what counts"
 
 
 @pytest.mark.slow

@@ -165,7 +165,7 @@ def test_sampling_a_topped_up_plan_copies_what_was_kept(sampled):
     config, checkpoint = sampled.section("sample", SampleConfig), sampled.section("finetune", FinetuneConfig).checkpoint
     new = [row for row in rows if row.image_id not in kept]
     pipe = load_pipeline(Generator(checkpoint, sampled.lora, config.adapter))
-    alone = sample_rows(pipe, new, embed_donors(pipe, ImageSet.open(sampled.donors), new), size=32, config=config)
+    alone = sample_rows(pipe, pipe, new, embed_donors(pipe, ImageSet.open(sampled.donors), new), size=32, config=config)
     for row, image in zip(new, alone, strict=True):
         assert np.abs(image.astype(int) - after[row.image_id]).max() <= 1
     assert not list(sampled.runs.glob("candidates-earlier*"))

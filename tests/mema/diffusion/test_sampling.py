@@ -6,11 +6,16 @@ import numpy as np
 import pytest
 
 from mema.diffusion.checkpoint import Generator, encode_faces, generator_digest, load_pipeline
-from mema.diffusion.sampling import DECODED_AT_ONCE, Drawing, sample
+from mema.diffusion.sampling import DECODED_AT_ONCE, Drawing, Schedule
+from mema.diffusion.sampling import sample as sample_with
 from mema.errors import UserError
 
-SETTINGS = {"size": 32, "steps": 4, "guidance": 3.0}
+SETTINGS = {"steps": 4, "guidance": 3.0}
 GREY_LEVEL = 1
+
+
+def sample(pipe, drawings, *, batch=8, untuned=None, **schedule):
+    return sample_with(pipe, drawings, size=32, schedule=Schedule(**schedule), untuned=untuned, batch=batch)
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +34,8 @@ def drawings(pipe):
 
 @pytest.mark.parametrize("scheduler", ["dpm", "ddim"])
 def test_a_row_alone_is_the_row_in_the_batch(pipe, drawings, scheduler):
-    together = sample(pipe, drawings, **SETTINGS, scheduler=scheduler, batch=5)
-    alone = np.concatenate([sample(pipe, [row], **SETTINGS, scheduler=scheduler) for row in drawings])
+    together = sample(pipe, drawings, **SETTINGS, solver=scheduler, batch=5)
+    alone = np.concatenate([sample(pipe, [row], **SETTINGS, solver=scheduler) for row in drawings])
     assert together.shape == (5, 32, 32, 3) and together.dtype == np.uint8
     assert np.abs(together.astype(int) - alone).max() <= GREY_LEVEL
 
@@ -69,6 +74,28 @@ def test_donors_may_leave_before_the_end(pipe, drawings):
     assert np.abs(half - always).max() > GREY_LEVEL and np.abs(half - never).max() > GREY_LEVEL
 
 
+def test_fine_tuned_weights_may_come_after_the_donor(pipe, drawings, tiny_generator):
+    import torch
+
+    other = load_pipeline(Generator(tiny_generator / "sd", adapter=tiny_generator / "adapter"), device="cpu")
+    with torch.no_grad():
+        for value in other.unet.parameters():
+            value.add_(0.02 * torch.randn(value.shape, generator=torch.Generator().manual_seed(0)))
+    direct = Drawing("scc", 3)
+    rows = [drawings[1], direct, drawings[3], drawings[4]]
+    tuned, untuned = sample(pipe, rows, **SETTINGS).astype(int), sample(other, rows, **SETTINGS).astype(int)
+    at_once = sample(pipe, rows, **SETTINGS, untuned=other, tuned_from=0.0)
+    assert np.array_equal(at_once, tuned)
+    late = sample(pipe, rows, **SETTINGS, untuned=other, tuned_from=0.5).astype(int)
+    never = sample(pipe, rows, **SETTINGS, untuned=other, tuned_from=1.0).astype(int)
+    with_donor, without = [0, 2], [1, 3]
+    assert np.abs(late[without] - tuned[without]).max() <= GREY_LEVEL, "a row without a donor, or with none of it"
+    assert np.abs(never[with_donor] - untuned[with_donor]).max() <= GREY_LEVEL
+    for row in with_donor:
+        assert np.abs(late[row] - tuned[row]).max() > GREY_LEVEL
+        assert np.abs(late[row] - untuned[row]).max() > GREY_LEVEL
+
+
 @pytest.mark.parametrize("guide_donor", [True, False])
 def test_a_uniform_batch_equals_the_diffusers_pipeline(pipe, drawings, guide_donor):
     """One row, so that the pipeline's own preparation of embeddings is right (it is not for batches)."""
@@ -88,7 +115,7 @@ def test_a_uniform_batch_equals_the_diffusers_pipeline(pipe, drawings, guide_don
         width=32,
         output_type="np",
     ).images
-    ours = sample(pipe, [row], **SETTINGS, scheduler="ddim", guide_donor=guide_donor)
+    ours = sample(pipe, [row], **SETTINGS, solver="ddim", guide_donor=guide_donor)
     assert np.abs(np.round(theirs * 255) - ours).max() <= GREY_LEVEL
 
 
