@@ -30,12 +30,21 @@ class Column(NamedTuple):
 class Counterpart(NamedTuple):
     """Our methods whose name is ``prefix``, or begins with it, beside the paper's ``row``.
 
-    ``stands_in`` names the paper's methods of whose family ours is; empty where it is that very method.
+    ``stands_in`` names the paper's methods of whose family ours is; empty where it is that very method, or a
+    ``variant`` of it.
     """
 
     prefix: str
     row: str
     stands_in: str = ""
+    variant: bool = False
+
+    @property
+    def note(self) -> str:
+        """What a table says of it behind its name."""
+        if self.stands_in:
+            return f" (family of {self.stands_in})"
+        return f" (variant of {self.row})" if self.variant else ""
 
     def covers(self, method: str) -> bool:
         """Whether ``method`` is one of these."""
@@ -52,6 +61,7 @@ COUNTERPARTS = (
     Counterpart("riddle", "RiDDLE"),
     Counterpart("latent_code", "RiDDLE", "Personal and RiDDLE"),
     Counterpart("medsem-deid", OURS),
+    Counterpart("medsem-turn", OURS, variant=True),
 )
 """docs/methods.md says what the stand-ins are."""
 

@@ -75,7 +75,7 @@ def make_table(name: str, measured: Measured) -> Table:
 
 
 def is_ours(result: Result) -> bool:
-    """Whether a result is the paper's own method's."""
+    """Whether a result is the paper's own method's, or a variant's."""
     counterpart = counterpart_of(result.method.name)
     return counterpart is not None and counterpart.row == OURS
 

@@ -64,7 +64,7 @@ def _rows(
             numbers = (_published(published, row, column) for column in columns)
             rows.append([f"{row} (paper)", *known(method.reversible, method.prior), *numbers])
         for counterpart in (one for one in COUNTERPARTS if one.row == name):
-            note = f" (family of {counterpart.stands_in})" if counterpart.stands_in else ""
+            note = counterpart.note
             ran = [method for method in table.cells if counterpart_of(method) == counterpart]
             rows += [ours(method, note) for method in ran]
             if not ran:

@@ -130,6 +130,14 @@ def test_riddle_may_be_ahead_where_the_paper_has_it_ahead(build, put):
     assert (claim.verdict, claim.remark) == ("yes", "by pixelate")
 
 
+def test_a_variant_of_the_papers_method_is_asked_the_same(build, put):
+    put("medsem-turn", reversible=True, disease_top1=READ)
+    put("pixelate", disease_top1=0.0)
+    table, lines = made("table3", build)
+    assert said(lines, "  medsem-turn (variant of MedSem-DeID)").split()[4] == "yes"
+    assert (table.claims[0].text, table.claims[0].verdict) == ("medsem-turn ahead of every rival in top-1, %", "yes")
+
+
 def test_without_the_papers_method_nothing_is_claimed(build, put):
     put("pixelate")
     _, lines = made("table3", build)
