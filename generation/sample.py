@@ -105,15 +105,18 @@ def write_samples(
         there = copies.of(records[start:stop])
         missing = [row for row in rows[start:stop] if row.image_id not in there]
         if missing and not images:  # loading the models is worth it only if an image is missing
-            pipe = load_pipeline(generator, precision=precision)
-            apart = config.tuned_from > 0 and tuned is not None
-            untuned = load_pipeline(generator._replace(tuned=None), precision=precision) if apart else pipe
+            pipes = [load_pipeline(generator, precision=precision)]
+            if config.tuned_from > 0 and tuned is not None:
+                pipes.append(load_pipeline(generator._replace(tuned=None), precision=precision))
             if config.compile:
-                for one in {id(one): one for one in (pipe, untuned)}.values():
-                    compile_unet(one)
+                for pipe in pipes:
+                    compile_unet(pipe)
+            tuned_pipe, untuned_pipe = pipes[0], pipes[-1]
             new = [row for row in rows if row.image_id not in copies.ids]
-            faces = {} if donors is None else embed_donors(pipe, donors, new)
-            images.append(lambda part: sample_rows(pipe, untuned, part, faces, size=build.size, config=config))
+            faces = {} if donors is None else embed_donors(tuned_pipe, donors, new)
+            images.append(
+                lambda part: sample_rows(tuned_pipe, untuned_pipe, part, faces, size=build.size, config=config)
+            )
         new_images = iter(images[0](missing)) if missing else iter(())
         for record in records[start:stop]:
             yield there.get(record.image_id) or Face(record, next(new_images))
