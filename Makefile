@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 EXTRAS := faces,diffusion,pipeline,annotation,attributes,segmentation,quality,keyed,dev
 CONFIG := configs/demo.yaml
-# Methods that the demo benchmarks side by side; none waits for another.
+# Methods that the demo benchmarks side by side, each on one core; none waits for another.
 JOBS ?= 2
 export PATH := $(BIN):$(PATH)
 # Nothing here may reach for a network: what is missing is said, never fetched.
@@ -34,7 +34,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: setup  ## Patients' photos to a leaderboard, on the phantom hospital
 	dvc repro judge
 	dvc status --quiet || dvc stage list --name-only | grep ^benchmark@ | \
-	    xargs -n 1 -P $(JOBS) dvc --wait-for-lock repro --single-item
+	    OMP_NUM_THREADS=1 xargs -n 1 -P $(JOBS) dvc --wait-for-lock repro --single-item
 	dvc repro
 	mema release publish --replace --config $(CONFIG)
 	@echo

@@ -1,17 +1,16 @@
-"""Images of a set in batches, and what a recogniser reads in them, once in a process however many ask."""
+"""Images of a set in batches, and what a recogniser reads in images, once in a process however many ask."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
-from pathlib import Path
+from hashlib import sha256
 
 import numpy as np
 
 from mema.imageset import Face, ImageSet
 
-# Sets of vectors kept in memory.
-KEPT = 32
+# By recogniser, shape and hash of a photo.
+_READ: dict[tuple[str, tuple[int, ...], bytes], np.ndarray] = {}
 
 
 def image_batches(imageset: ImageSet, size: int) -> Iterator[np.ndarray]:
@@ -27,21 +26,19 @@ def image_batches(imageset: ImageSet, size: int) -> Iterator[np.ndarray]:
 
 
 def embedded(imageset: ImageSet, name: str, batch_size: int) -> np.ndarray:
-    """Return the unit vectors, float32 (N, D), that the recogniser called ``name`` reads; not to be written into."""
-    return _embedded(imageset.path, imageset.digest, name, batch_size)
+    """Return the unit vectors, float32 (N, D), that the recogniser called ``name`` reads in the images of a set."""
+    return np.concatenate([embed(images, name) for images in image_batches(imageset, batch_size)])
 
 
-def embed_batches(batches: Iterator[np.ndarray], name: str) -> np.ndarray:
-    """Return the unit vectors, float32 (N, D), that the recogniser called ``name`` reads in ``batches`` of images."""
+def embed(images: np.ndarray, name: str) -> np.ndarray:
+    """Return the unit vectors, float32 (N, D), that the recogniser called ``name`` reads in ``images``.
+
+    Tracks and attackers ask about the same photos; each, uint8 (N, H, W, 3), is read once in a process.
+    """
     from mema.faces.recognisers import recogniser
 
-    instrument = recogniser(name)
-    return np.concatenate([instrument.embed(images).vectors for images in batches])
-
-
-@lru_cache(maxsize=KEPT)
-def _embedded(path: Path, digest: str, name: str, batch_size: int) -> np.ndarray:
-    """``digest`` says which images lie at ``path``."""
-    vectors = embed_batches(image_batches(ImageSet.open(path), batch_size), name)
-    vectors.flags.writeable = False
-    return vectors
+    keys = [(name, image.shape, sha256(image.tobytes()).digest()) for image in images]
+    new = {key: row for row, key in enumerate(keys) if key not in _READ}
+    if new:
+        _READ.update(zip(new, recogniser(name).embed(images[list(new.values())]).vectors, strict=True))
+    return np.stack([_READ[key] for key in keys])

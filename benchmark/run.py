@@ -277,7 +277,7 @@ def score_images(
         **{f"shortcut.{name}": column for name, column in shortcut.gaps(read, judge.correct).items()},
     }
     for name in config.recognisers:
-        originals, probes = judge.vectors[name], embedded(images, name, config.batch_size).copy()
+        originals, probes = judge.vectors[name], embedded(images, name, config.batch_size)
         # An image that was not delivered protects nobody: it counts as its original.
         probes[failed] = originals[failed]
         distances = identity.identity_distance(originals, probes)

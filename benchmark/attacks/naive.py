@@ -9,6 +9,7 @@ import numpy as np
 from benchmark.attacks.material import Learning, Target
 from benchmark.attacks.protocol import Column
 from benchmark.config import BenchmarkConfig
+from benchmark.embedding import embed
 from benchmark.tracks.identity import identification
 
 
@@ -22,11 +23,9 @@ class Naive:
 
     def trace(self, target: Target) -> dict[str, np.ndarray]:
         """Return the column ``naive``."""
-        from mema.faces.recognisers import recogniser
 
         def traced(name: str) -> np.ndarray:
-            instrument = recogniser(name)
-            probes, gallery = (instrument.embed(images).vectors for images in (target.probes, target.gallery))
+            probes, gallery = (embed(images, name) for images in (target.probes, target.gallery))
             return identification(probes, gallery, target.subjects, target.subjects)
 
         return {"naive": np.max([traced(name) for name in self.recognisers], axis=0)}

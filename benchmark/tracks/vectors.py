@@ -7,7 +7,6 @@ that compares a photo with itself says nothing of persons.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +14,7 @@ import numpy as np
 
 from benchmark.attacks.material import other_photos
 from benchmark.config import BenchmarkConfig
-from benchmark.embedding import KEPT, embed_batches, embedded, image_batches
+from benchmark.embedding import embed, embedded, image_batches
 from benchmark.tracks.protocol import Sample
 from mema.files import atomic_write
 from mema.imageset import ImageSet
@@ -34,7 +33,7 @@ def vectors_of(imageset: ImageSet, name: str, config: BenchmarkConfig, seed: int
     """Return what the recogniser called ``name`` reads in a split and in other photos, made of it with ``seed``."""
     return Vectors(
         embedded(imageset, name, config.batch_size),
-        _of_others(imageset.path, imageset.digest, name, config.batch_size, seed),
+        np.concatenate([embed(images, name) for images in _others(image_batches(imageset, config.batch_size), seed)]),
     )
 
 
@@ -59,7 +58,7 @@ def kept_vectors(folder: Path, config: BenchmarkConfig) -> dict[str, Vectors]:
 
 def probe_vectors(sample: Sample, name: str, originals: np.ndarray, config: BenchmarkConfig) -> np.ndarray:
     """Return the unit vectors (N, D) of the de-identified images; one that was not delivered counts as its original."""
-    probes = embedded(sample.images, name, config.batch_size).copy()
+    probes = embedded(sample.images, name, config.batch_size)
     probes[sample.failed] = originals[sample.failed]
     return probes
 
@@ -67,12 +66,6 @@ def probe_vectors(sample: Sample, name: str, originals: np.ndarray, config: Benc
 def strongest(columns: Sequence[np.ndarray]) -> np.ndarray:
     """Return the column (N,) with the highest mean, the first of equals."""
     return columns[int(np.argmax([column.mean() for column in columns]))]
-
-
-@lru_cache(maxsize=KEPT)
-def _of_others(path: Path, digest: str, name: str, batch_size: int, seed: int) -> np.ndarray:
-    """``digest`` says of which images at ``path`` other photos are made."""
-    return embed_batches(_others(image_batches(ImageSet.open(path), batch_size), seed), name)
 
 
 def _others(batches: Iterator[np.ndarray], seed: int) -> Iterator[np.ndarray]:
