@@ -47,9 +47,9 @@ class SampleConfig(Config):
     """How to sample; ``adapter`` and ``adapter_file`` say which IP-Adapter (see ``Generator``).
 
     ``guidance``, ``guide_donor``, ``donor_until`` and ``tuned_from`` are those of ``mema.diffusion.sampling.Schedule``,
-    ``scheduler`` its solver. ``precision`` is
-    that of the UNet and the VAE, "no" for float32, "auto" for bf16 where the machine multiplies it natively, else
-    float32; ``compile`` has ``torch.compile`` compile the UNet, which takes minutes and pays for plans that take hours.
+    ``scheduler`` its solver. ``precision`` is that of the UNet and the VAE, "no" for float32, "auto" for bf16 where the
+    machine multiplies it natively, else float32. ``compile`` has ``torch.compile`` compile the UNet, which takes
+    minutes and pays for plans that take hours.
     """
 
     adapter: str = "ip-adapter-sd15"

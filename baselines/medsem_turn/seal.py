@@ -9,8 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import io
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from mema.errors import UserError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 LABEL = b"openmema medsem-turn seal 1:"
 """Tells these keys from the rotation that the same secret draws."""
@@ -27,14 +33,12 @@ def seal(image: np.ndarray, photo: np.ndarray, secret: str) -> np.ndarray:
 
     The photo is the best JPEG that there is room for. An image too small for a good one comes back as it is.
     """
-    from cryptography.hazmat.primitives.ciphers.aead import AESSIV
-
     room = image.size // 8 - TAG_BYTES
     packed = _packed(photo, room - LENGTH_BYTES)
     if packed is None:
         return image
     content = (len(packed).to_bytes(LENGTH_BYTES) + packed).ljust(room, b"\0")
-    bits = np.unpackbits(np.frombuffer(AESSIV(_key(secret)).encrypt(content, None), np.uint8))
+    bits = np.unpackbits(np.frombuffer(_cipher(secret).encrypt(content, None), np.uint8))
     sealed = image.ravel() & 0xFE
     sealed[: len(bits)] |= bits
     return sealed.reshape(image.shape)
@@ -42,13 +46,13 @@ def seal(image: np.ndarray, photo: np.ndarray, secret: str) -> np.ndarray:
 
 def unseal(image: np.ndarray, secret: str) -> np.ndarray | None:
     """Return the photo, uint8 (H, W, 3), that ``secret`` opens in ``image``; None where it opens nothing."""
+    cipher = _cipher(secret)
     from cryptography.exceptions import InvalidTag
-    from cryptography.hazmat.primitives.ciphers.aead import AESSIV
     from PIL import Image
 
     bits = np.packbits(image.ravel()[: image.size // 8 * 8] & 1).tobytes()
     try:
-        content = AESSIV(_key(secret)).decrypt(bits, None)
+        content = cipher.decrypt(bits, None)
     except (InvalidTag, ValueError):
         return None
     length = int.from_bytes(content[:LENGTH_BYTES])
@@ -73,5 +77,9 @@ def _packed(photo: np.ndarray, room: int) -> bytes | None:
     return best
 
 
-def _key(secret: str) -> bytes:
-    return hashlib.sha512(LABEL + secret.encode()).digest()
+def _cipher(secret: str) -> AESSIV:
+    try:
+        from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+    except ImportError:
+        raise UserError("cryptography is not installed: pip install 'openmema[keyed]'") from None
+    return AESSIV(hashlib.sha512(LABEL + secret.encode()).digest())
