@@ -106,7 +106,7 @@ def write_samples(
         missing = [row for row in rows[start:stop] if row.image_id not in there]
         if missing and not images:  # loading the models is worth it only if an image is missing
             pipes = [load_pipeline(generator, precision=precision)]
-            if config.tuned_from > 0 and tuned is not None:
+            if config.tuned_from > 0 and tuned is not None and adapter is not None:
                 pipes.append(load_pipeline(generator._replace(tuned=None), precision=precision))
             if config.compile:
                 for pipe in pipes:

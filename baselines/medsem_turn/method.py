@@ -76,12 +76,12 @@ class MedSemTurn:
 
     def recover(self, images: np.ndarray, keys: Sequence[str]) -> np.ndarray:
         """Return what ``keys`` open in published ``images``, uint8 (N, H, W, 3)."""
-        secrets = keys_for(images, keys, 0)
-        opened = self._each(images, self._turns(secrets), self._opened)
-        if self.parameters.seal:
-            for row, secret in enumerate(secrets):
-                if (photo := unseal(images[row], secret)) is not None:
-                    opened[row] = photo
+        opened = np.empty_like(images)
+        for row, secret in enumerate(keys_for(images, keys, 0)):
+            photo = unseal(images[row], secret) if self.parameters.seal else None
+            if photo is None:
+                photo = self._each(images[row : row + 1], self._turns([secret]), self._opened)[0]
+            opened[row] = photo
         return opened
 
     @property

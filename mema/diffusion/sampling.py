@@ -73,6 +73,9 @@ def sample(
 
     if not has_adapter(pipe) and any(map(_has_donor, drawings)):
         raise UserError("donors were given, but the generator has no IP-Adapter")
+    for one in (pipe, untuned):
+        if one is not None and has_adapter(one):
+            one.set_ip_adapter_scale(1.0)
     texts = encode_prompts(pipe, ["", *(row.prompt for row in drawings)])
     images = np.zeros((len(drawings), size, size, 3), np.uint8)
     with torch.no_grad():
@@ -130,9 +133,6 @@ def _denoise(
     text = torch.stack([texts[""]] * len(rows) + [texts[row.prompt] for row in rows]).to(dtype)
     seen = _conditions(pipe, rows, side, schedule.guide_donor)
     unseen = _conditions(pipe, [row._replace(donor=None) for row in rows], side, schedule.guide_donor)
-    for one in (pipe, first):
-        if has_adapter(one):
-            one.set_ip_adapter_scale(1.0)
     for number, step in enumerate(solver.timesteps):
         doubled = solver.scale_model_input(torch.cat([latents, latents]), step)
         unet = first.unet if number < schedule.tuned_from * schedule.steps else pipe.unet
