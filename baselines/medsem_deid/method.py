@@ -14,12 +14,13 @@ from baselines.medsem_deid.settings import MedSemParameters
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from baselines.medsem_deid.latent import LatentMedSem
     from baselines.medsem_deid.networks import MedSemNetwork
     from baselines.medsem_deid.semantics import DiffusionSemantics, VisionSemantics
 
 
 class _Loaded(NamedTuple):
-    network: MedSemNetwork
+    network: MedSemNetwork | LatentMedSem
     semantics: DiffusionSemantics | VisionSemantics | None
     device: str
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from baselines.medsem_deid.latent import FROZEN, LatentMedSem, build_network, latents_digest
 from baselines.medsem_deid.networks import MedSemNetwork
 from baselines.medsem_deid.settings import MedSemParameters, NetworkSettings
 from mema.errors import UserError
@@ -15,21 +16,26 @@ FILE = "medsem.safetensors"
 DESCRIPTION = "medsem-deid"
 
 
-def save_model(network: MedSemNetwork, file: Path, parameters: MedSemParameters, semantics: str) -> None:
-    """Write ``network`` in half precision; ``semantics`` is the sha256 of its Enc_med's weights. Atomic."""
+def save_model(network: MedSemNetwork | LatentMedSem, file: Path, parameters: MedSemParameters, semantics: str) -> None:
+    """Write ``network`` in half precision; ``semantics`` is the sha256 of its Enc_med's weights. Atomic.
+
+    A generator's VAE is not written, but the sha256 of its weights.
+    """
     from safetensors.torch import save
 
-    tensors = {name: value.detach().half().cpu().contiguous() for name, value in network.state_dict().items()}
+    own = {name: value for name, value in network.state_dict().items() if not name.startswith(FROZEN)}
+    tensors = {name: value.detach().half().cpu().contiguous() for name, value in own.items()}
     description = {
         "parameters": parameters.model_dump(mode="json"),
         "medical_channels": network.medical_channels,
         "semantics": semantics,
+        "latents": latents_digest(parameters.network),
     }
     # One entry: safetensors writes several in no fixed order, and equal trainings are to give equal bytes.
     atomic_write(file, save(tensors, metadata={DESCRIPTION: json.dumps(description, sort_keys=True)}))
 
 
-def load_model(parameters: MedSemParameters, *, semantics: str | None) -> MedSemNetwork:
+def load_model(parameters: MedSemParameters, *, semantics: str | None) -> MedSemNetwork | LatentMedSem:
     """Load the networks, float32, in evaluation mode, on the CPU.
 
     UserError when the file is missing or broken, when its network is not the one of ``parameters``, or when it was
@@ -49,6 +55,7 @@ def load_model(parameters: MedSemParameters, *, semantics: str | None) -> MedSem
             description = json.loads((saved.metadata() or {})[DESCRIPTION])
             trained = MedSemParameters.model_validate(description["parameters"])
             channels, beside = int(description["medical_channels"]), str(description["semantics"])
+            latents = str(description.get("latents", ""))
             tensors = {name: saved.get_tensor(name).float() for name in saved.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, KeyError, TypeError, ValueError):
         raise UserError(f"{file}: not the weights of a MedSem-DeID") from None
@@ -58,9 +65,12 @@ def load_model(parameters: MedSemParameters, *, semantics: str | None) -> MedSem
         raise UserError(
             f"{file}: trained beside another encoder of medical semantics than 'encoder' names: train again"
         )
-    network = MedSemNetwork(trained.network, channels)
+    if latents != latents_digest(trained.network):
+        raise UserError(f"{file}: trained beside other weights of {trained.network.latents}: train again")
+    network = build_network(trained.network, channels)
+    frozen = {name: value for name, value in network.state_dict().items() if name.startswith(FROZEN)}
     try:
-        network.load_state_dict(tensors)
+        network.load_state_dict(tensors | frozen)
     except RuntimeError:
         raise UserError(f"{file}: not the weights of a MedSem-DeID") from None
     return network.requires_grad_(False).eval()

@@ -19,7 +19,7 @@ def _norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(max(1, channels // 16), channels)
 
 
-class _Residual(nn.Module):
+class Residual(nn.Module):
     """Two convolutions beside a shortcut (He et al. 2016), normalised in groups."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -35,6 +35,7 @@ class _Residual(nn.Module):
         self.shortcut = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, features: Tensor) -> Tensor:
+        """Return float (N, ``outputs``, h, w) of float (N, ``inputs``, h, w)."""
         return self.shortcut(features) + self.body(features)
 
 
@@ -50,7 +51,7 @@ class _Enlarge(nn.Sequential):
         super().__init__(convolution, nn.PixelShuffle(factor))
 
 
-class _PasswordTransformer(nn.Module):
+class PasswordTransformer(nn.Module):
     """Transformer layers over the places of a feature map and a password: (N, C, h, w) and (N, 512) -> (N, C, h, w)."""
 
     def __init__(self, width: int, places: int, settings: NetworkSettings) -> None:
@@ -64,6 +65,7 @@ class _PasswordTransformer(nn.Module):
         self.layers = nn.TransformerEncoder(layer, settings.layers, enable_nested_tensor=False)
 
     def forward(self, features: Tensor, password: Tensor) -> Tensor:
+        """Return ``features``, mixed with one another and with ``password``."""
         count, width, height, breadth = features.shape
         places = features.flatten(2).transpose(1, 2) + self.position
         secret = self.password(password).view(count, self.tokens, width)
@@ -87,16 +89,16 @@ class MedSemNetwork(nn.Module):
         self.grid = settings.size // settings.stride
         layers: list[nn.Module] = [nn.PixelUnshuffle(patch), nn.Conv2d(3 * patch**2, widths[0], 3, 1, 1)]
         for inputs, outputs in itertools.pairwise(widths):
-            layers += [_Residual(inputs, inputs), nn.Conv2d(inputs, outputs, 3, 2, 1)]
+            layers += [Residual(inputs, inputs), nn.Conv2d(inputs, outputs, 3, 2, 1)]
         self.encoder = nn.Sequential(*layers)
         width = widths[-1]
         entering = width + (medical_channels if settings.medical else 0)
-        self.fusion = nn.Sequential(_Residual(entering, width), _Residual(width, width), _Residual(width, width))
-        self.encryptor = _PasswordTransformer(width, self.grid**2, settings)
-        self.decryptor = _PasswordTransformer(width, self.grid**2, settings)
-        layers = [_Residual(width, width)]
+        self.fusion = nn.Sequential(Residual(entering, width), Residual(width, width), Residual(width, width))
+        self.encryptor = PasswordTransformer(width, self.grid**2, settings)
+        self.decryptor = PasswordTransformer(width, self.grid**2, settings)
+        layers = [Residual(width, width)]
         for inputs, outputs in zip(widths[::-1], widths[-2::-1], strict=False):
-            layers += [_Enlarge(inputs, outputs, 2), _Residual(outputs, outputs)]
+            layers += [_Enlarge(inputs, outputs, 2), Residual(outputs, outputs)]
         layers += [_norm(widths[0]), nn.SiLU(), _Enlarge(widths[0], 3, patch)]
         self.decoder = nn.Sequential(*layers)
 
@@ -129,7 +131,7 @@ class PatchDiscriminator(nn.Module):
     def __init__(self, settings: NetworkSettings) -> None:
         super().__init__()
         first, *rest = settings.discriminator
-        fold = max(1, settings.patch // 2)
+        fold = min(max(1, settings.patch // 2), 2)
         layers: list[nn.Module] = [
             nn.PixelUnshuffle(fold),
             nn.Conv2d(3 * fold**2, first, 4, 2, 1),

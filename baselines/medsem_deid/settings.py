@@ -47,16 +47,20 @@ class NetworkSettings(Config):
     in R^512 at H/32. ID-Encryptor and ID-Decryptor have ``layers`` Transformer layers each, and the password enters as
     ``password_tokens`` tokens (the paper: one); with ``password_added`` (ours) the first is also added to every place,
     which short trainings learn to use sooner. ``medical`` says whether f_med enters the features (Table 9).
+    With ``latents`` (ours), a checkpoint in Stable Diffusion's format, its VAE is the outer part of image encoder and
+    decoder, a token stands for ``patch`` pixels, and P gives its signs to ``password_code`` principal components.
     Widths of the inner layers, ``layers`` and ``heads`` are ours: the paper keeps them for its supplement.
     """
 
     size: int = Field(default=512, ge=32, le=2048)
-    patch: int = Field(default=1, ge=1, le=8)
+    patch: int = Field(default=1, ge=1, le=32)
     widths: tuple[int, ...] = (64, 128, 256, 512, 512, 512)
     layers: int = Field(default=6, ge=1)
     heads: int = Field(default=8, ge=1)
     password_tokens: int = Field(default=1, ge=1)
     password_added: bool = False
+    latents: str | None = None
+    password_code: int = Field(default=0, ge=0, le=512)
     medical: bool = True
     discriminator: tuple[int, ...] = (64, 128, 256)
 
@@ -71,6 +75,10 @@ class NetworkSettings(Config):
             raise ValueError("widths and discriminator must name at least one width each")
         if any(width < 1 or width % 8 for width in (*self.widths, *self.discriminator)):
             raise ValueError("widths must be multiples of 8")
+        if (self.latents is None) == bool(self.password_code):
+            raise ValueError("latents and password_code go together")
+        if self.latents is not None and len(self.widths) > 1:
+            raise ValueError("beside latents there is one width, the Transformers'")
         if self.size % self.stride:
             raise ValueError(f"a size of {self.size} is no multiple of {self.stride} pixels, which a token stands for")
         if self.widths[-1] % self.heads:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from baselines.medsem_deid.latent import LatentMedSem
     from baselines.medsem_deid.losses import Round
     from baselines.medsem_deid.networks import MedSemNetwork, PatchDiscriminator
 
@@ -50,7 +51,7 @@ class Batch(NamedTuple):
 class _Parts(NamedTuple):
     """The networks of a training: two that learn, two frozen ones; ``semantics`` is None where nothing uses it."""
 
-    network: MedSemNetwork
+    network: MedSemNetwork | LatentMedSem
     discriminator: PatchDiscriminator
     semantics: nn.Module | None
     identity: nn.Module
@@ -102,8 +103,9 @@ def train_networks(parameters: MedSemParameters, photos: Photos, out: Path) -> P
     from tqdm import tqdm
 
     from baselines.medsem_deid.identity import load_identity
+    from baselines.medsem_deid.latent import LatentMedSem, build_network
     from baselines.medsem_deid.model_file import FILE, save_model
-    from baselines.medsem_deid.networks import MedSemNetwork, PatchDiscriminator
+    from baselines.medsem_deid.networks import PatchDiscriminator
     from baselines.medsem_deid.semantics import load_semantics, semantics_digest
     from mema.diffusion.acceleration import local_device, start_accelerator
     from mema.diffusion.settings import TrainingSettings
@@ -117,12 +119,12 @@ def train_networks(parameters: MedSemParameters, photos: Photos, out: Path) -> P
     semantics = load_semantics(parameters.encoder, device=device) if used else None
     encoder_digest = semantics_digest(parameters.encoder) if used else ""
     identity = load_identity(parameters.loss.identity).to(device)
+    network = build_network(parameters.network, semantics.channels if semantics else 0, schedule.seed).to(device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(schedule.seed)
-        network = MedSemNetwork(parameters.network, semantics.channels if semantics else 0).to(device)
         discriminator = PatchDiscriminator(parameters.network).to(device)
     parts = _Parts(network, discriminator, semantics, identity)
-    learnt = {f"network.{name}": value for name, value in network.named_parameters()}
+    learnt = {f"network.{name}": value for name, value in network.named_parameters() if value.requires_grad}
     learnt |= {f"discriminator.{name}": value for name, value in discriminator.named_parameters()}
     # One Adam for both: it passes over parameters without a gradient, and each step gives gradients to one network.
     optimizer = torch.optim.Adam(list(learnt.values()), lr=schedule.rate, betas=BETAS)
@@ -134,8 +136,11 @@ def train_networks(parameters: MedSemParameters, photos: Photos, out: Path) -> P
             "parameters": parameters.model_dump(mode="json", exclude=outside),
         }
     )
-    curves = load_state(out / STATE_FILE, fingerprint, learnt, optimizer, None)
+    kept = learnt | {f"network.{name}": value for name, value in network.named_buffers(recurse=False)}
+    curves = load_state(out / STATE_FILE, fingerprint, kept, optimizer, None)
     done = len(curves.losses)
+    if not done and isinstance(network, LatentMedSem):
+        network.fit(photos.images, mirrored=schedule.flip)
     record = _Record(out / LOSSES_FILE, done)
     with tqdm(
         total=schedule.steps, initial=done, desc="medsem", unit="step", disable=not accelerator.is_main_process
@@ -153,7 +158,7 @@ def train_networks(parameters: MedSemParameters, photos: Photos, out: Path) -> P
                 save_model(network, out / FILE, parameters, encoder_digest)
                 _preview(accelerator, parts, photos.images, schedule, out / PREVIEW_FILE)
                 record.write(made)
-                save_state(out / STATE_FILE, fingerprint, learnt, optimizer, None, Curves(curves.losses, {}))
+                save_state(out / STATE_FILE, fingerprint, kept, optimizer, None, Curves(curves.losses, {}))
     if accelerator.is_main_process and not (out / FILE).is_file():
         save_model(network, out / FILE, parameters, encoder_digest)
     accelerator.wait_for_everyone()

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
-MOMENTS = ("exp_avg", "exp_avg_sq")
+ADAM = ("step", "exp_avg", "exp_avg_sq")
 
 
 class Curves(NamedTuple):
@@ -24,15 +23,15 @@ class Curves(NamedTuple):
 def save_state(
     file: Path,
     fingerprint: str,
-    parameters: Mapping[str, torch.nn.Parameter],
+    parameters: Mapping[str, Tensor],
     optimizer: Any,
     scaler: Any,
     curves: Curves,
 ) -> None:
     """Write ``file`` anew; a kill midway leaves the earlier one.
 
-    ``optimizer`` is an Adam (or accelerate's wrapper of one) over ``parameters``; ``scaler`` is the loss scaler of
-    half precision or None. What is saved is exact, so training goes on from it as if it had not stopped.
+    ``optimizer`` is an Adam (or accelerate's wrapper of one) over some of ``parameters``; ``scaler`` is the loss scaler
+    of half precision or None. What is saved is exact, so training goes on from it as if it had not stopped.
     """
     from safetensors.torch import save_file
 
@@ -40,12 +39,10 @@ def save_state(
     tensors: dict[str, Tensor] = {}
     for name, parameter in parameters.items():
         tensors[f"weight/{name}"] = parameter.detach()
-        # Half precision skips steps whose gradients overflow: there may be no moments yet.
-        tensors |= {f"{kind}/{name}": moments[parameter][kind] for kind in MOMENTS if parameter in moments}
-    updates = max((int(value["step"]) for value in moments.values()), default=0)
+        # None yet, where half precision skipped steps whose gradients overflow, or no step has moved a parameter.
+        tensors |= {f"{kind}/{name}": moments[parameter][kind] for kind in ADAM if parameter in moments}
     metadata = {
         "fingerprint": fingerprint,
-        "updates": json.dumps(updates),
         "scaler": json.dumps(None if scaler is None else scaler.state_dict()),
         "losses": json.dumps(curves.losses),
         "held_out": json.dumps(list(curves.held_out.items())),
@@ -57,11 +54,8 @@ def save_state(
     part.replace(file)
 
 
-def load_state(
-    file: Path, fingerprint: str, parameters: Mapping[str, torch.nn.Parameter], optimizer: Any, scaler: Any
-) -> Curves:
+def load_state(file: Path, fingerprint: str, parameters: Mapping[str, Tensor], optimizer: Any, scaler: Any) -> Curves:
     """Restore what ``save_state`` wrote under this fingerprint and return its curves; none, if it wrote none."""
-    import torch
     from safetensors import safe_open
 
     if not file.is_file():
@@ -71,12 +65,13 @@ def load_state(
         metadata = saved.metadata()
         if metadata["fingerprint"] != fingerprint:
             return Curves([], {})
-        updates = json.loads(metadata["updates"])
+        held = set(saved.keys())
         for name, parameter in parameters.items():
             parameter.data.copy_(saved.get_tensor(f"weight/{name}"))
-            if updates:
-                kept = {kind: saved.get_tensor(f"{kind}/{name}").to(parameter.device) for kind in MOMENTS}
-                moments[parameter] = {"step": torch.tensor(float(updates)), **kept}
+            if f"step/{name}" in held:
+                kept = {kind: saved.get_tensor(f"{kind}/{name}") for kind in ADAM}
+                # Adam counts its steps on the CPU.
+                moments[parameter] = {k: v if k == "step" else v.to(parameter.device) for k, v in kept.items()}
         if scaler is not None:
             scaler.load_state_dict(json.loads(metadata["scaler"]))
         return Curves(json.loads(metadata["losses"]), dict(json.loads(metadata["held_out"])))
