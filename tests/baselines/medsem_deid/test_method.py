@@ -100,6 +100,15 @@ def test_the_phantom_sized_file_is_small():
     assert 2 * sum(value.numel() for name, value in own.items() if not name.startswith(FROZEN)) <= 4_000_000
 
 
+def test_the_shipped_weights_open_by_the_right_password_alone(patients):
+    method = make_method(load_method_config(CONFIGS / "medsem-deid-phantom.yaml"))
+    keys = ["one", "two", "three"]
+    made = method.deidentify(patients, keys=keys, seed=0)
+    right, wrong, near = (method.recover(made, k) for k in (keys, [*keys[1:], keys[0]], ["onf", "twn", "thref"]))
+    for other in (made, wrong, near):
+        assert (psnr(patients, right) > psnr(patients, other) + 2).all()
+
+
 def test_the_commands_train_and_measure(parameters, people, tmp_path):
     config = {"method": "medsem-deid", "parameters": parameters.model_dump(mode="json")}
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(config))
