@@ -103,7 +103,7 @@ def train_networks(parameters: MedSemParameters, photos: Photos, out: Path) -> P
     from tqdm import tqdm
 
     from baselines.medsem_deid.identity import load_identity
-    from baselines.medsem_deid.latent import LatentMedSem, build_network
+    from baselines.medsem_deid.latent import LatentMedSem, build_network, latents_digest
     from baselines.medsem_deid.model_file import FILE, save_model
     from baselines.medsem_deid.networks import PatchDiscriminator
     from baselines.medsem_deid.semantics import load_semantics, semantics_digest
@@ -133,6 +133,7 @@ def train_networks(parameters: MedSemParameters, photos: Photos, out: Path) -> P
         {
             "photos": photos.digest,
             "encoder": encoder_digest,
+            "latents": latents_digest(parameters.network),
             "parameters": parameters.model_dump(mode="json", exclude=outside),
         }
     )

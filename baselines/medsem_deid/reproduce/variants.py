@@ -46,6 +46,7 @@ def train_variant(build: Build, variant: Variant, parameters: MedSemParameters) 
 
     One that was trained for longer stays as it is. UserError when photos or weights are missing.
     """
+    from baselines.medsem_deid.latent import latents_digest
     from baselines.medsem_deid.semantics import semantics_digest
     from baselines.medsem_deid.training import train
 
@@ -57,7 +58,11 @@ def train_variant(build: Build, variant: Variant, parameters: MedSemParameters) 
     method = {"method": METHOD, "parameters": parameters.model_dump(mode="json")}
     atomic_write(folder / f"{METHOD}-{folder.name}.yaml", yaml.safe_dump(method, sort_keys=False))
     used = parameters.network.medical or parameters.loss.medical > 0
-    learnt = {"sets": sets, "encoder": semantics_digest(parameters.encoder) if used else None}
+    learnt = {
+        "sets": sets,
+        "encoder": semantics_digest(parameters.encoder) if used else None,
+        "latents": latents_digest(parameters.network),
+    }
     done = read_json(folder / DONE) if (folder / DONE).is_file() else None
     if done is None or done["learnt"] != learnt or done["iterations"] < parameters.schedule.steps:
         train(parameters, folder / "model", release=build.release, donors=build.donors)
