@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from baselines.medsem_deid.networks import MedSemNetwork, PasswordTransformer, Residual, to_signal
+from baselines.medsem_deid.networks import Fusion, MedSemNetwork, PasswordTransformer, Residual, to_signal
 from baselines.medsem_deid.settings import NetworkSettings
 from mema.diffusion.checkpoint import Generator, generator_digest, load_pipeline
 from mema.errors import UserError
@@ -43,7 +43,7 @@ class LatentMedSem(nn.Module):
             raise ValueError(
                 f"a patch of {settings.patch} pixels is no multiple of {factor}, which a latent stands for"
             )
-        self.medical, self.medical_channels = settings.medical, medical_channels
+        self.medical_channels = medical_channels
         self.grid, self.fold = settings.size // settings.patch, settings.patch // factor
         self.vae = vae.requires_grad_(False).eval()
         self.shift, self.scale = float(vae.config.get("shift_factor") or 0), float(vae.config.scaling_factor)
@@ -51,8 +51,7 @@ class LatentMedSem(nn.Module):
         numbers = self.channels * self.grid**2
         self.register_buffer("mean", torch.zeros(numbers))
         self.register_buffer("basis", torch.zeros(settings.password_code, numbers))
-        entering = self.channels + (medical_channels if settings.medical else 0)
-        self.fusion = nn.Sequential(Residual(entering, width), Residual(width, width), Residual(width, width))
+        self.fusion = Fusion(self.channels, width, medical_channels if settings.medical else 0)
         self.encryptor = _Change(self.channels, width, self.grid**2, settings)
         self.decryptor = _Change(self.channels, width, self.grid**2, settings)
         self.decoder = nn.Sequential(
@@ -88,10 +87,7 @@ class LatentMedSem(nn.Module):
     def read(self, images: Tensor, medical: Tensor) -> Tensor:
         """Return the latents of ``images``, and f, made of them and their own f_med ``medical``: (N, C, h, w)."""
         tokens = self._tokens(images)
-        if not self.medical:
-            return torch.cat([tokens, self.fusion(tokens)], dim=1)
-        semantics = functional.interpolate(medical.float(), size=(self.grid, self.grid), mode="area")
-        return torch.cat([tokens, self.fusion(torch.cat([tokens, semantics], dim=1))], dim=1)
+        return torch.cat([tokens, self.fusion(tokens, medical)], dim=1)
 
     def turn(self, tokens: Tensor, password: Tensor) -> Tensor:
         """Give the principal components of ``tokens`` (N, C, h, w) signs of ``password``: twice is not at all."""

@@ -16,10 +16,12 @@ FILE = "medsem.safetensors"
 DESCRIPTION = "medsem-deid"
 
 
-def save_model(network: MedSemNetwork | LatentMedSem, file: Path, parameters: MedSemParameters, semantics: str) -> None:
-    """Write ``network`` in half precision; ``semantics`` is the sha256 of its Enc_med's weights. Atomic.
+def save_model(
+    network: MedSemNetwork | LatentMedSem, file: Path, parameters: MedSemParameters, *, semantics: str, latents: str
+) -> None:
+    """Write ``network`` in half precision, without a generator's VAE. Atomic.
 
-    A generator's VAE is not written, but the sha256 of its weights.
+    ``semantics`` and ``latents`` are the sha256 of its Enc_med's weights and of that generator's.
     """
     from safetensors.torch import save
 
@@ -29,7 +31,7 @@ def save_model(network: MedSemNetwork | LatentMedSem, file: Path, parameters: Me
         "parameters": parameters.model_dump(mode="json"),
         "medical_channels": network.medical_channels,
         "semantics": semantics,
-        "latents": latents_digest(parameters.network),
+        "latents": latents,
     }
     # One entry: safetensors writes several in no fixed order, and equal trainings are to give equal bytes.
     atomic_write(file, save(tensors, metadata={DESCRIPTION: json.dumps(description, sort_keys=True)}))

@@ -75,6 +75,21 @@ class PasswordTransformer(nn.Module):
         return mixed.transpose(1, 2).reshape(count, width, height, breadth)
 
 
+class Fusion(nn.Sequential):
+    """Three residual blocks over features beside f_med, resized to their grid, where ``medical_channels`` is not 0."""
+
+    def __init__(self, inputs: int, width: int, medical_channels: int) -> None:
+        super().__init__(Residual(inputs + medical_channels, width), Residual(width, width), Residual(width, width))
+        self.medical = medical_channels > 0
+
+    def forward(self, face: Tensor, medical: Tensor) -> Tensor:  # type: ignore[override]
+        """Return f, float (N, ``width``, h, w), of features (N, ``inputs``, h, w) and f_med of any h and w."""
+        if self.medical:
+            semantics = functional.interpolate(medical.to(face.dtype), size=face.shape[-2:], mode="area")
+            face = torch.cat([face, semantics], dim=1)
+        return super().forward(face)
+
+
 class MedSemNetwork(nn.Module):
     """Image encoder, fusion, ID-Encryptor, ID-Decryptor and the image decoder that both share.
 
@@ -85,15 +100,14 @@ class MedSemNetwork(nn.Module):
     def __init__(self, settings: NetworkSettings, medical_channels: int) -> None:
         super().__init__()
         widths, patch = settings.widths, settings.patch
-        self.medical, self.medical_channels = settings.medical, medical_channels
+        self.medical_channels = medical_channels
         self.grid = settings.size // settings.stride
         layers: list[nn.Module] = [nn.PixelUnshuffle(patch), nn.Conv2d(3 * patch**2, widths[0], 3, 1, 1)]
         for inputs, outputs in itertools.pairwise(widths):
             layers += [Residual(inputs, inputs), nn.Conv2d(inputs, outputs, 3, 2, 1)]
         self.encoder = nn.Sequential(*layers)
         width = widths[-1]
-        entering = width + (medical_channels if settings.medical else 0)
-        self.fusion = nn.Sequential(Residual(entering, width), Residual(width, width), Residual(width, width))
+        self.fusion = Fusion(width, width, medical_channels if settings.medical else 0)
         self.encryptor = PasswordTransformer(width, self.grid**2, settings)
         self.decryptor = PasswordTransformer(width, self.grid**2, settings)
         layers = [Residual(width, width)]
@@ -115,11 +129,7 @@ class MedSemNetwork(nn.Module):
 
     def read(self, images: Tensor, medical: Tensor) -> Tensor:
         """Return the features f of ``images`` whose own f_med is ``medical``, (N, C, h, w)."""
-        face = self.encoder(images)
-        if not self.medical:
-            return self.fusion(face)
-        semantics = functional.interpolate(medical.to(face.dtype), size=(self.grid, self.grid), mode="area")
-        return self.fusion(torch.cat([face, semantics], dim=1))
+        return self.fusion(self.encoder(images), medical)
 
     def _decode(self, features: Tensor) -> Tensor:
         return torch.tanh(self.decoder(features).float())

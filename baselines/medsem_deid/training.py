@@ -118,6 +118,7 @@ def train_networks(parameters: MedSemParameters, photos: Photos, out: Path) -> P
     used = parameters.network.medical or parameters.loss.medical > 0
     semantics = load_semantics(parameters.encoder, device=device) if used else None
     encoder_digest = semantics_digest(parameters.encoder) if used else ""
+    latents = latents_digest(parameters.network)
     identity = load_identity(parameters.loss.identity).to(device)
     network = build_network(parameters.network, semantics.channels if semantics else 0, schedule.seed).to(device)
     with torch.random.fork_rng(devices=[]):
@@ -133,7 +134,7 @@ def train_networks(parameters: MedSemParameters, photos: Photos, out: Path) -> P
         {
             "photos": photos.digest,
             "encoder": encoder_digest,
-            "latents": latents_digest(parameters.network),
+            "latents": latents,
             "parameters": parameters.model_dump(mode="json", exclude=outside),
         }
     )
@@ -156,12 +157,12 @@ def train_networks(parameters: MedSemParameters, photos: Photos, out: Path) -> P
             bar.update()
             made = step + 1
             if accelerator.is_main_process and (made % schedule.save_every == 0 or made == schedule.steps):
-                save_model(network, out / FILE, parameters, encoder_digest)
+                save_model(network, out / FILE, parameters, semantics=encoder_digest, latents=latents)
                 _preview(accelerator, parts, photos.images, schedule, out / PREVIEW_FILE)
                 record.write(made)
                 save_state(out / STATE_FILE, fingerprint, kept, optimizer, None, Curves(curves.losses, {}))
     if accelerator.is_main_process and not (out / FILE).is_file():
-        save_model(network, out / FILE, parameters, encoder_digest)
+        save_model(network, out / FILE, parameters, semantics=encoder_digest, latents=latents)
     accelerator.wait_for_everyone()
     return out / FILE
 
