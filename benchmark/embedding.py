@@ -1,33 +1,20 @@
-"""Images of a set in batches, and what a recogniser reads in images, once in a process however many ask."""
+"""What a recogniser reads in images, once in a process however many ask."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from hashlib import sha256
 
 import numpy as np
 
-from mema.imageset import Face, ImageSet
+from mema.imageset import ImageSet
 
 # By recogniser, shape and hash of a photo.
 _READ: dict[tuple[str, tuple[int, ...], bytes], np.ndarray] = {}
 
 
-def image_batches(imageset: ImageSet, size: int) -> Iterator[np.ndarray]:
-    """Yield the images of a set, uint8 (<= size, H, W, 3), never holding more than one batch and one shard."""
-    batch: list[Face] = []
-    for face in imageset.faces():
-        batch.append(face)
-        if len(batch) == size:
-            yield np.stack([face.image for face in batch])
-            batch = []
-    if batch:
-        yield np.stack([face.image for face in batch])
-
-
 def embedded(imageset: ImageSet, name: str, batch_size: int) -> np.ndarray:
     """Return the unit vectors, float32 (N, D), that the recogniser called ``name`` reads in the images of a set."""
-    return np.concatenate([embed(images, name) for images in image_batches(imageset, batch_size)])
+    return np.concatenate([embed(images, name) for images in imageset.batches(batch_size)])
 
 
 def embed(images: np.ndarray, name: str) -> np.ndarray:

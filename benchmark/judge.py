@@ -16,7 +16,7 @@ import numpy as np
 from benchmark.attacks.certificates import certify
 from benchmark.attacks.material import check_disjoint, write_other_photos, write_own_photos
 from benchmark.config import BenchmarkConfig
-from benchmark.embedding import embedded, image_batches
+from benchmark.embedding import embedded
 from benchmark.ridge import Ridge
 from benchmark.tracks import shortcut
 from benchmark.tracks.protocol import TRACKS
@@ -117,9 +117,9 @@ def prepare_judge(build: Build) -> Path:
     for name in config.recognisers:
         arrays[f"vectors.{name}"] = embedded(validation, name, config.batch_size)
         thresholds[name] = _thresholds(embedded(train, name, config.batch_size), train, config)
-    found = [detect(images) for images in image_batches(validation, config.batch_size)]
+    found = [detect(images) for images in validation.batches(config.batch_size)]
     arrays["found"] = np.concatenate(found).astype(np.uint8)
-    correct = shortcut.readings(models, reader, image_batches(validation, config.batch_size), diseases)
+    correct = shortcut.readings(models, reader, validation.batches(config.batch_size), diseases)
     arrays |= {f"correct.{name}": column for name, column in correct.items()}
     atomic_write(folder / VECTORS, save(arrays))
     certificates = certify(folder / "certificates", own, validation, others, config)

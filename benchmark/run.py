@@ -14,7 +14,7 @@ from benchmark.attacks.material import Material, Recover, gather
 from benchmark.config import BenchmarkConfig
 from benchmark.cost import COST, cost_of
 from benchmark.deidentify import Deliver, deidentify_set, from_folder, from_method
-from benchmark.embedding import embedded, image_batches
+from benchmark.embedding import embedded
 from benchmark.inputs import inputs_of
 from benchmark.judge import PREPARED, Judge, diseases_of, open_judge
 from benchmark.method_process import MethodProcess
@@ -264,11 +264,11 @@ def score_images(
     """
     from mema.faces.detector import detect
 
-    batches = image_batches(images, config.batch_size)
+    batches = images.batches(config.batch_size)
     read = shortcut.readings(judge.classifiers, judge.reader, batches, diseases)
     read = {name: np.where(failed, 0.0, column) for name, column in read.items()}
     correct = read["plain"]
-    found = np.concatenate([detect(batch) for batch in image_batches(images, config.batch_size)]) & ~failed
+    found = np.concatenate([detect(batch) for batch in images.batches(config.batch_size)]) & ~failed
     scores = {
         "utility": disease.usable(correct, judge.found, found),
         "disease_top1": correct,

@@ -12,6 +12,7 @@ import io
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -132,9 +133,21 @@ class ImageSet:
     def images(self) -> np.ndarray:
         """Return all images, uint8 (N, H, W, 3), in record order; UserError when they differ in size."""
         images = [face.image for face in self.faces()]
+        return self._stacked(images) if images else np.zeros((0, 0, 0, 3), np.uint8)
+
+    def batches(self, size: int) -> Iterator[np.ndarray]:
+        """Yield the images in order, uint8 (up to ``size``, H, W, 3), no more than a batch and a shard in memory.
+
+        UserError when images of a batch differ in size.
+        """
+        faces = self.faces()
+        while batch := [face.image for face in islice(faces, size)]:
+            yield self._stacked(batch)
+
+    def _stacked(self, images: list[np.ndarray]) -> np.ndarray:
         if len({image.shape for image in images}) > 1:
             raise UserError(f"image set {self.path} holds images of different sizes")
-        return np.stack(images) if images else np.zeros((0, 0, 0, 3), np.uint8)
+        return np.stack(images)
 
     def masks(self) -> list[np.ndarray | None]:
         """Return all masks, bool (H, W) or None, in record order."""

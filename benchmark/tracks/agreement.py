@@ -21,7 +21,6 @@ import numpy as np
 
 from benchmark.config import BenchmarkConfig
 from benchmark.definition import Definition
-from benchmark.embedding import image_batches
 from benchmark.judge import diseases_of
 from benchmark.reader_study import AGAIN, ORIGINAL, open_study
 from benchmark.ridge import Ridge
@@ -265,7 +264,7 @@ def shown(images: np.ndarray, time: int, first: int) -> np.ndarray:
 def _machine_readings(readers: Mapping[str, Reader], images: ImageSet, time: int) -> dict[str, list[str]]:
     said: dict[str, list[str]] = {name: [] for name in readers}
     start = 0
-    for batch in image_batches(images, BATCH):
+    for batch in images.batches(BATCH):
         features = describe(shown(batch, time, start))
         start += len(batch)
         for name, reader in readers.items():

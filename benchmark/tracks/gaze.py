@@ -14,7 +14,6 @@ import numpy as np
 
 from benchmark.config import BenchmarkConfig
 from benchmark.definition import Definition
-from benchmark.embedding import image_batches
 from benchmark.tracks.before_after import found, keep_originals, kept_originals, where_seen, with_lost
 from benchmark.tracks.protocol import Measured, Sample
 from mema.faces.gaze import angle_between, gaze_estimator
@@ -80,4 +79,4 @@ class Gaze:
 
     def _read(self, images: ImageSet) -> np.ndarray:
         instrument = gaze_estimator(self.estimator)
-        return np.concatenate([instrument.estimate(batch) for batch in image_batches(images, self.batch_size)])
+        return np.concatenate([instrument.estimate(batch) for batch in images.batches(self.batch_size)])

@@ -15,7 +15,6 @@ import numpy as np
 
 from benchmark.config import BenchmarkConfig
 from benchmark.definition import Definition
-from benchmark.embedding import image_batches
 from benchmark.tracks.before_after import found, keep_originals, kept_originals, where_seen, with_lost
 from benchmark.tracks.protocol import Measured, Sample
 from mema.imageset import ImageSet
@@ -94,4 +93,4 @@ class Landmarks:
     def _read(self, images: ImageSet) -> np.ndarray:
         from mema.faces.detector import landmarks
 
-        return np.concatenate([landmarks(batch) for batch in image_batches(images, self.batch_size)])
+        return np.concatenate([landmarks(batch) for batch in images.batches(self.batch_size)])

@@ -14,7 +14,6 @@ import numpy as np
 
 from benchmark.config import BenchmarkConfig
 from benchmark.definition import Definition
-from benchmark.embedding import image_batches
 from benchmark.tracks.protocol import Measured, Sample, Stated
 from mema.files import atomic_write, read_json, write_json
 from mema.imageset import ImageSet
@@ -168,7 +167,7 @@ def compare(
         kind = "lpips" if name in LPIPS else "perceptual"
         measures[f"{kind}.{part_of(name)}"] = perceptual_distance(networks[name])
     columns: dict[str, list[np.ndarray]] = {name: [] for name in measures}
-    for one, other in zip(image_batches(images, BATCH), image_batches(originals, BATCH), strict=True):
+    for one, other in zip(images.batches(BATCH), originals.batches(BATCH), strict=True):
         for name, measure in measures.items():
             columns[name].append(measure(one, other).astype(np.float64))
     return {name: np.concatenate(parts) for name, parts in columns.items()}
@@ -237,7 +236,7 @@ def _features(network: str, images: ImageSet) -> np.ndarray:
     from mema.encoders import encoder
 
     encode = encoder(network)
-    return np.concatenate([encode(batch) for batch in image_batches(images, BATCH)])
+    return np.concatenate([encode(batch) for batch in images.batches(BATCH)])
 
 
 def _between_sets(name: str, originals: np.ndarray, images: np.ndarray, subjects: list[str]) -> dict[str, Stated]:

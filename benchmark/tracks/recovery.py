@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmark.config import BenchmarkConfig
 from benchmark.definition import Definition
-from benchmark.embedding import embedded, image_batches
+from benchmark.embedding import embedded
 from benchmark.judge import CLASSIFIER, VECTORS, diseases_of
 from benchmark.tracks.disease import correct
 from benchmark.tracks.identity import identification, identity_distance
@@ -113,7 +113,7 @@ class Recovery:
         )
         scores |= self._identities(sample.originals, sample.recovered, judge)
         scores |= self._diseases(sample.originals, sample.recovered, judge)
-        black = [(batch == 0).all(axis=(1, 2, 3)) for batch in image_batches(sample.recovered, BATCH)]
+        black = [(batch == 0).all(axis=(1, 2, 3)) for batch in sample.recovered.batches(BATCH)]
         named = {PREFIX + name: column for name, column in scores.items()}
         return Measured(with_worst(named, sample.failed | np.concatenate(black), self.definitions))
 
@@ -143,6 +143,6 @@ class Recovery:
         each = {}
         for number in range(self._config.judge.judges):
             model = classifier.load(judge / CLASSIFIER.format(number))
-            answers = [classifier.predict(model, batch) for batch in image_batches(recovered, BATCH)]
+            answers = [classifier.predict(model, batch) for batch in recovered.batches(BATCH)]
             each[f"top1.judge-{number + 1}"] = correct(np.concatenate(answers), model.classes, diseases)
         return {"top1": np.mean(list(each.values()), axis=0), **each}

@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmark.attacks.material import other_photos
 from benchmark.config import BenchmarkConfig
-from benchmark.embedding import embed, embedded, image_batches
+from benchmark.embedding import embed, embedded
 from benchmark.tracks.protocol import Sample
 from mema.files import atomic_write
 from mema.imageset import ImageSet
@@ -33,7 +33,7 @@ def vectors_of(imageset: ImageSet, name: str, config: BenchmarkConfig, seed: int
     """Return what the recogniser called ``name`` reads in a split and in other photos, made of it with ``seed``."""
     return Vectors(
         embedded(imageset, name, config.batch_size),
-        np.concatenate([embed(images, name) for images in _others(image_batches(imageset, config.batch_size), seed)]),
+        np.concatenate([embed(images, name) for images in _others(imageset.batches(config.batch_size), seed)]),
     )
 
 

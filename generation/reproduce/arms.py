@@ -7,7 +7,6 @@ What is there already is only read, and an interrupted run resumes, so that the 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -88,8 +87,7 @@ def sample_arm(build: Build, rows: Sequence[PlanRow], name: str) -> ImageSet:
 
 def batches_of(source: ImageSet, label: str) -> Iterator[np.ndarray]:
     """Yield the images, uint8 (up to 64, H, W, 3), under a progress bar; no more than a shard is in memory."""
-    faces = source.faces()
     with tqdm(total=source.count, desc=label, unit="image", disable=None) as bar:
-        while batch := [face.image for face in islice(faces, BATCH)]:
-            yield np.stack(batch)
+        for batch in source.batches(BATCH):
+            yield batch
             bar.update(len(batch))

@@ -44,6 +44,26 @@ def test_round_trip_is_exact(tmp_path):
         assert mask is None or np.array_equal(mask, expected.mask)
 
 
+def test_batches_keep_the_order_across_shards(tmp_path):
+    write_imageset(tmp_path / "set", 10, make, config={}, shard_size=3)
+    batches = list(ImageSet.open(tmp_path / "set").batches(4))
+    assert [len(batch) for batch in batches] == [4, 4, 2]
+    assert np.array_equal(np.concatenate(batches), np.stack([face(i).image for i in range(10)]))
+
+
+def test_images_of_different_sizes_are_said_and_none_are_no_batch(tmp_path):
+    write_imageset(tmp_path / "none", 0, make, config={})
+    assert list(ImageSet.open(tmp_path / "none").batches(4)) == []
+
+    def odd(start, stop):
+        return [face(i)._replace(image=face(i).image[: 32 - i]) for i in range(start, stop)]
+
+    write_imageset(tmp_path / "odd", 3, lambda a, b: [one._replace(mask=None) for one in odd(a, b)], config={})
+    for read in (ImageSet.images, lambda one: list(one.batches(3))):
+        with pytest.raises(UserError, match="odd holds images of different sizes"):
+            read(ImageSet.open(tmp_path / "odd"))
+
+
 def test_plain_datasets_opens_the_shards(tmp_path):
     write_imageset(tmp_path / "set", 5, make, config={}, shard_size=2)
     files = str(tmp_path / "set" / "*.parquet")
