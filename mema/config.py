@@ -51,7 +51,9 @@ def validate(model: type[Model], values: Any, where: str) -> Model:
             owner = _model_at(model, first["loc"][:-1])
             hint = nearest(str(first["loc"][-1]), owner.model_fields) if owner else ""
             raise UserError(f"{where}: unknown key '{location}'{hint}") from None
-        raise UserError(f"{where}: {location}: {first['msg']}") from None
+        # What is wrong with several keys at once has no location.
+        parts = [where, location, first["msg"].removeprefix("Value error, ")]
+        raise UserError(": ".join(part for part in parts if part)) from None
 
 
 def _model_at(model: type[BaseModel], location: tuple[int | str, ...]) -> type[BaseModel] | None:
