@@ -78,3 +78,10 @@ def enlarged(image: np.ndarray, height: int, width: int, rounds: int = 8) -> np.
         lost = wanted - reduced(large, side)
         large = large + functional.interpolate(lost, (height, width), mode="bilinear", align_corners=False)
     return large[0].permute(1, 2, 0).numpy()
+
+
+def with_change(photo: np.ndarray, change: np.ndarray) -> np.ndarray:
+    """Return ``photo``, uint8 (H, W, 3), plus the enlarged ``change``, float32 (3, S, S) in shares of white: uint8."""
+    shown = photo.astype(np.float32) / 255 + enlarged(change, *photo.shape[:2])
+    pixels: np.ndarray = np.rint(shown.clip(0, 1) * 255).astype(np.uint8)
+    return pixels

@@ -11,6 +11,7 @@ are not used. ``OUT/weights.safetensors`` is what the method's ``weights`` param
 from __future__ import annotations
 
 import argparse
+import hashlib
 import math
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from baselines.password.method import save_network
-from baselines.password.network import SIZE, PasswordNetwork, passwords_of
+from baselines.password.method import PasswordParameters, build_network, save_network
+from baselines.password.network import SIZE, passwords_of
 from baselines.password.objective import WEIGHTS, Discriminator, discriminator_loss, losses, play
 from baselines.photos import load_photos, reduced
 from mema.classifier import as_tensor
+from mema.errors import UserError
+from mema.files import sha256_file
+from mema.weights import find_weights
 
 RECOGNISERS = ("arcface", "cosface")
 """What the network learns to deceive. The benchmark's own recognisers are never among them."""
@@ -32,10 +36,11 @@ SAVE_EVERY = 50
 PREVIEWED = 8
 
 
-def train(photos: np.ndarray, out: Path, *, steps: int, batch: int, rate: float, seed: int) -> None:
-    """Train on ``photos``, uint8 (N, H, W, 3); the same seed and steps give the same weights on one machine.
+def train(photos: np.ndarray, out: Path, *, code: Path, steps: int, batch: int, rate: float, seed: int) -> None:
+    """Train on ``photos``, uint8 (N, H, W, 3), round the face code in the file ``code``.
 
-    Adam with betas (0.5, 0.99), a cosine rate; what is kept is an average over the last steps.
+    The same seed and steps give the same weights on one machine. Adam with betas (0.5, 0.99), a cosine rate; what is
+    kept is an average over the last steps. UserError when ``out`` holds a training of other photos or settings.
     """
     from accelerate import Accelerator
     from accelerate.utils import set_seed
@@ -50,7 +55,7 @@ def train(photos: np.ndarray, out: Path, *, steps: int, batch: int, rate: float,
     forget_training()
     accelerator = Accelerator(mixed_precision="bf16" if torch.cuda.is_available() or fast_bfloat16() else "no")
     set_seed(seed)
-    network, discriminator = PasswordNetwork(), Discriminator()
+    network, discriminator = build_network(code), Discriminator()
     judges = [
         load_network(locate(f"phantom-recognisers/{name}")).requires_grad_(False).to(accelerator.device)
         for name in RECOGNISERS
@@ -59,8 +64,10 @@ def train(photos: np.ndarray, out: Path, *, steps: int, batch: int, rate: float,
         torch.optim.Adam(model.parameters(), lr=rate, betas=(0.5, 0.99)) for model in (network, discriminator)
     )
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.98))
+    code_digest = sha256_file(code)
+    trained = {"code": code_digest, "seed": seed, "batch": batch, "rate": rate, "photos": _digest(photos)}
     parts = {"network": network, "discriminator": discriminator, "optimiser": optimiser, "opponent": opponent}
-    done = _resume(out / "checkpoint.pt", parts | {"average": average})
+    done = _resume(out / "checkpoint.pt", trained, parts | {"average": average})
     network, discriminator, optimiser, opponent = accelerator.prepare(*parts.values())
     average.to(accelerator.device)
 
@@ -88,9 +95,11 @@ def train(photos: np.ndarray, out: Path, *, steps: int, batch: int, rate: float,
             made = step + 1
             if accelerator.is_main_process and (made % SAVE_EVERY == 0 or made == steps):
                 bar.set_postfix({name: f"{term.item():.3f}" for name, term in terms.items()})
-                _save(out / "checkpoint.pt", parts | {"average": average}, made)
-                save_network(average.module, out / "weights.safetensors", f"{made} steps, seed {seed}")
+                origin = f"{made} steps, seed {seed}"
+                save_network(average.module, code_digest, out / "weights.safetensors", origin)
                 preview(average.module, photos, out / "preview.png")
+                # Last: what is said to be done lies there.
+                _save(out / "checkpoint.pt", trained, parts | {"average": average}, made)
 
 
 def preview(network: Any, photos: np.ndarray, path: Path) -> None:
@@ -120,18 +129,30 @@ def _share(step: int, steps: int, warmup: int = 20) -> float:
     return min(1.0, (step + 1) / warmup) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
 
 
-def _save(checkpoint: Path, parts: dict[str, Any], step: int) -> None:
+def _digest(photos: np.ndarray) -> str:
+    """Return the sha256 of ``photos``, read a block at a time."""
+    found = hashlib.sha256(str(photos.shape).encode())
+    for start in range(0, len(photos), 256):
+        found.update(np.ascontiguousarray(photos[start : start + 256]).tobytes())
+    return found.hexdigest()
+
+
+def _save(checkpoint: Path, trained: dict[str, Any], parts: dict[str, Any], step: int) -> None:
     part = checkpoint.with_suffix(".part")
-    torch.save({"step": step, **{name: value.state_dict() for name, value in parts.items()}}, part)
+    states = {name: value.state_dict() for name, value in parts.items()}
+    torch.save({"step": step, "trained": trained, **states}, part)
     part.replace(checkpoint)
 
 
-def _resume(checkpoint: Path, parts: dict[str, Any]) -> int:
+def _resume(checkpoint: Path, trained: dict[str, Any], parts: dict[str, Any]) -> int:
+    """Return the step to go on from; UserError when ``checkpoint`` was trained otherwise than ``trained`` says."""
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     if not checkpoint.is_file():
         return 0
     kept = torch.load(checkpoint, map_location="cpu", weights_only=True)
     step = int(kept.pop("step"))
+    if kept.pop("trained", None) != trained:
+        raise UserError(f"{checkpoint}: trained on other photos or otherwise; choose another folder or remove it")
     for name, state in kept.items():
         parts[name].load_state_dict(state)
     return step
@@ -142,12 +163,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument(
+        "--code", default=PasswordParameters().code, help="what baselines.latent_code.fit wrote, or a name"
+    )
+    parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    train(load_photos(given.images), given.out, steps=given.steps, batch=given.batch, rate=given.rate, seed=given.seed)
+    train(
+        load_photos(given.images),
+        given.out,
+        code=find_weights(given.code, file=True),
+        steps=given.steps,
+        batch=given.batch,
+        rate=given.rate,
+        seed=given.seed,
+    )
 
 
 if __name__ == "__main__":

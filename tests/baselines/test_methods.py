@@ -12,8 +12,8 @@ from baselines.registry import METHODS, MethodConfig, load_method_config, make_m
 from mema.errors import UserError
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "methods"
-# Of these no weights are shipped; MedSem-DeID has tests of its own in a folder of its own.
-NAMES = [name for name in METHODS.names() if name not in ("medsem-deid", "password")]
+# MedSem-DeID has tests of its own in a folder of its own.
+NAMES = [name for name in METHODS.names() if name != "medsem-deid"]
 
 
 @pytest.fixture(scope="module")
