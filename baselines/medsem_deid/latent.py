@@ -89,6 +89,11 @@ class LatentMedSem(nn.Module):
         tokens = self._tokens(images)
         return torch.cat([tokens, self.fusion(tokens, medical)], dim=1)
 
+    def redrawn(self, images: Tensor) -> Tensor:
+        """Return what the VAE alone makes of ``images``, both float32 (N, 3, S, S): no password, no other network."""
+        latents = self.vae.encode(images).latent_dist.mode()
+        return self.vae.decode(latents).sample.float()
+
     def turn(self, tokens: Tensor, password: Tensor) -> Tensor:
         """Give the principal components of ``tokens`` (N, C, h, w) signs of ``password``: twice is not at all."""
         with torch.autocast(tokens.device.type, enabled=False):

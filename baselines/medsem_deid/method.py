@@ -80,8 +80,10 @@ class MedSemDeID:
     def _one(self, image: np.ndarray, key: str, *, recover: bool) -> np.ndarray:
         import torch
 
+        from baselines.medsem_deid.latent import LatentMedSem
         from baselines.medsem_deid.networks import to_pixels, to_signal
         from baselines.medsem_deid.passwords import password_vector
+        from baselines.photos import with_change
 
         network, semantics, device = self._loaded
         height, width = image.shape[:2]
@@ -94,6 +96,10 @@ class MedSemDeID:
                 made = network.decrypt(network.read(signal, medical), password)
             else:
                 made = network.encrypt(signal, medical, password)
+            if self.parameters.detail:
+                assert isinstance(network, LatentMedSem), "settings allow detail beside latents alone"
+                change = (made - network.redrawn(signal)) / 2
+                return with_change(image, change[0].cpu().numpy())
             return to_pixels(_resize(made, (height, width)))[0].cpu().numpy()
 
 

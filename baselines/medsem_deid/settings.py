@@ -134,13 +134,22 @@ class ScheduleSettings(Config):
 class MedSemParameters(Config):
     """A whole MedSem-DeID; ``weights`` is what training wrote: a folder or a name of ``weights/weights.yaml``.
 
+    With ``detail`` (ours, beside ``network.latents``) what is drawn is the change of a picture and not a new one, so
+    that what the generator's VAE loses of a photo, small signs of disease among it, is published and given back.
     ``encoder_training`` is how Enc_med is trained: by default as the generator (MeMa, Implementation Details). Of it a
     ViT takes the rate, batch, length, saving and seed alone.
     """
 
     weights: str = "runs/mema/medsem/model"
+    detail: bool = False
     encoder: EncoderSettings = EncoderSettings()
     network: NetworkSettings = NetworkSettings()
     loss: LossSettings = LossSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     encoder_training: TrainingSettings = TrainingSettings(tracker="none")
+
+    @model_validator(mode="after")
+    def _detail_is_beside_latents(self) -> MedSemParameters:
+        if self.detail and self.network.latents is None:
+            raise ValueError("detail is what a generator's VAE loses: it needs network.latents")
+        return self

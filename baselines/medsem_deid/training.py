@@ -129,7 +129,7 @@ def train_networks(parameters: MedSemParameters, photos: Photos, out: Path) -> P
     learnt |= {f"discriminator.{name}": value for name, value in discriminator.named_parameters()}
     # One Adam for both: it passes over parameters without a gradient, and each step gives gradients to one network.
     optimizer = torch.optim.Adam(list(learnt.values()), lr=schedule.rate, betas=BETAS)
-    outside: Any = {"weights": True, "encoder_training": True, "schedule": FREE}
+    outside: Any = {"weights": True, "detail": True, "encoder_training": True, "schedule": FREE}
     fingerprint = sha256_json(
         {
             "photos": photos.digest,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,18 +37,17 @@ def scores_of(trained: Trained, photos: ImageSet, experiments: Experiments) -> S
         made = method.deidentify(images, keys=keys, seed=0)
         return made, method.recover(made, keys)
 
-    weights = sha256_file(trained.folder / "model" / FILE)
-    return _kept(trained.folder / "scores.json", weights, photos, experiments, run)
+    made_by = {"weights": sha256_file(trained.folder / "model" / FILE), "detail": trained.parameters.detail}
+    return _kept(trained.folder / "scores.json", made_by, photos, experiments, run)
 
 
 def scores_of_originals(folder: Path, photos: ImageSet, experiments: Experiments) -> Scores:
     """Return the same of ``photos`` themselves: how far the judge reads them at all."""
-    return _kept(folder / "originals.json", "originals", photos, experiments, lambda images, _: (images, images))
+    return _kept(folder / "originals.json", {}, photos, experiments, lambda images, _: (images, images))
 
 
-def _kept(file: Path, weights: str, photos: ImageSet, experiments: Experiments, run: Opener) -> Scores:
-    identity = {
-        "weights": weights,
+def _kept(file: Path, made_by: dict[str, Any], photos: ImageSet, experiments: Experiments, run: Opener) -> Scores:
+    identity = made_by | {
         "photos": photos.digest,
         "judge": digest(find_weights(experiments.judge)),
         "recognisers": list(experiments.recognisers),

@@ -32,7 +32,7 @@ class Trained(NamedTuple):
 
 def folder_of(build: Build, variant: Variant, parameters: MedSemParameters) -> Path:
     """Return where a variant is kept: the same for the same training, however long."""
-    outside: Any = {"weights": True, "schedule": {"steps", "save_every"}}
+    outside: Any = {"weights": True, "detail": True, "schedule": {"steps", "save_every"}}
     identity = {
         "parameters": parameters.model_dump(mode="json", exclude=outside),
         "train_encoder": variant.train_encoder,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from baselines.medsem_deid import training
 from baselines.medsem_deid.latent import LatentMedSem, build_network
 from baselines.medsem_deid.method import MedSemDeID
 from baselines.medsem_deid.model_file import FILE
@@ -86,6 +87,20 @@ def test_a_killed_training_resumes_and_its_file_opens(latent, change, people, tm
     made = method.deidentify(images, keys=keys, seed=0)
     assert made.shape == images.shape and not np.array_equal(made, images)
     assert not np.array_equal(method.recover(made, keys), method.recover(made, keys[::-1]))
+
+
+def test_detail_needs_no_other_training_and_is_for_photos_of_any_size(latent, change, people, tmp_path, monkeypatch):
+    short = change(latent, schedule={"steps": 1})
+    train(short, tmp_path / "model", release=people.path)
+    fine = short.model_copy(update={"detail": True, "weights": str(tmp_path / "model")})
+    monkeypatch.setattr(training, "draw_batch", lambda *_: pytest.fail("trained again"))
+    train(fine, tmp_path / "model", release=people.path)
+    images = np.random.default_rng(0).integers(0, 256, (1, 50, 41, 3), dtype=np.uint8)
+    made = [
+        MedSemDeID(one).deidentify(images, keys=["a"], seed=0)
+        for one in (fine, fine.model_copy(update={"detail": False}))
+    ]
+    assert made[0].shape == images.shape and not np.array_equal(*made)
 
 
 def test_weights_beside_another_generator_are_refused(latent, change, people, tiny_generator, tmp_path):

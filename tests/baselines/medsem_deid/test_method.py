@@ -15,7 +15,7 @@ from baselines.medsem_deid.measure import psnr
 from baselines.medsem_deid.method import MedSemDeID
 from baselines.medsem_deid.training import train
 from baselines.protocol import ReversibleDeidentifier
-from baselines.registry import load_method_config, make_method
+from baselines.registry import MethodConfig, load_method_config, make_method
 from mema.errors import UserError
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "methods"
@@ -107,6 +107,33 @@ def test_the_shipped_weights_open_by_the_right_password_alone(patients):
     right, wrong, near = (method.recover(made, k) for k in (keys, [*keys[1:], keys[0]], ["onf", "twn", "thref"]))
     for other in (made, wrong, near):
         assert (psnr(patients, right) > psnr(patients, other) + 2).all()
+
+
+def test_what_the_vae_loses_is_published_and_given_back(patients):
+    config = load_method_config(CONFIGS / "medsem-deid-phantom.yaml")
+    keys = ["one", "two", "three"]
+    fine, opened = {}, {}
+    for detail in (False, True):
+        method = make_method(config.model_copy(update={"parameters": config.parameters | {"detail": detail}}))
+        made = method.deidentify(patients, keys=keys, seed=0)
+        fine[detail], opened[detail] = finest(made), psnr(patients, method.recover(made, keys))
+    likeness = {detail: np.corrcoef(finest(patients).ravel(), shown.ravel())[0, 1] for detail, shown in fine.items()}
+    assert likeness[True] > likeness[False] + 0.3
+    assert (opened[True] > opened[False] + 1).all()
+
+
+def test_detail_is_beside_latents(parameters):
+    config = MethodConfig(method="medsem-deid", parameters=parameters.model_dump() | {"detail": True})
+    with pytest.raises(UserError, match=r"^method 'medsem-deid': detail is what .* needs network\.latents$"):
+        make_method(config)
+
+
+def finest(images):
+    """What is lost at half the size, float (N, H, W, 3)."""
+    values = images.astype(float)
+    count, height, width, channels = values.shape
+    halves = values.reshape(count, height // 2, 2, width // 2, 2, channels).mean(axis=(2, 4))
+    return values - halves.repeat(2, axis=1).repeat(2, axis=2)
 
 
 def test_the_commands_train_and_measure(parameters, people, tmp_path):

@@ -110,6 +110,8 @@ def test_an_equal_variant_is_kept_once_however_long_it_trains(build, experiments
     assert folder(Variant(changes={"loss": {"medical": 5}})) == ours == folder(Variant(), settings=longer)
     others = [folder(Variant(changes={"loss": {"medical": 4}})), folder(Variant(), 1), folder(given.table9["M1"])]
     assert len({ours, *others}) == 4
+    plain = parameters_of(given, Variant(), 0)
+    assert folder_of(build, Variant(), plain.model_copy(update={"detail": True})) == ours, "it changes no training"
 
 
 def test_a_key_that_does_not_exist_is_named(experiments):
