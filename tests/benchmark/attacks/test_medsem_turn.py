@@ -8,6 +8,7 @@ prints the table of docs/methods.md. The benchmark itself, with dlib, judges of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,9 @@ from benchmark.attacks.kept_region import KeptRegion
 from benchmark.attacks.keys import Keys
 from benchmark.attacks.material import Learning, Target, one_bit_away, other_photos
 from benchmark.attacks.parrot import Parrot
+from benchmark.attacks.protocol import Attacker
+from benchmark.attacks.reconstruction import Reconstruction
+from benchmark.attacks.retrained import Retrained
 from benchmark.config import BenchmarkConfig
 from benchmark.tracks.identity import identification
 from generation.phantom.population import draw_patient
@@ -27,9 +31,19 @@ from mema.taxonomy import load_taxonomy
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "methods"
 CODES = load_taxonomy("eye_clinic").codes
-RIVALS = ("latent_code", "k_same_eigen", "eye_bar", "gaussian_blur_strong", "pixelate_coarse", "blackout")
-TRACED, OWN = 8, 20
-"""Patients of each disease, of any severity: those to be traced, and the attackers' own."""
+RIVALS = (
+    "medsem-deid-phantom",
+    "password",
+    "latent_code",
+    "k_same_eigen",
+    "eye_bar",
+    "gaussian_blur_strong",
+    "pixelate_coarse",
+    "blackout",
+)
+TRACED, OWN, MANY = 8, 20, 50
+"""Patients of each disease, of any severity: those to be traced, and the attackers' own, few and many."""
+QUICK, PATIENT = (Parrot, KeptRegion, Keys), (Parrot, Reconstruction, Retrained)
 
 
 class Seen(NamedTuple):
@@ -69,7 +83,9 @@ def keys(first: int, count: int) -> list[str]:
     return [f"{first + number:064x}" for number in range(count)]
 
 
-def measure(name: str, patients: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Seen:
+def measure(
+    name: str, patients: tuple[np.ndarray, np.ndarray, np.ndarray], attackers: Sequence[type[Attacker]] = QUICK
+) -> Seen:
     from mema.classifier import load, predict
     from mema.faces.detector import detect
     from mema.faces.recognisers import recogniser
@@ -95,7 +111,7 @@ def measure(name: str, patients: tuple[np.ndarray, np.ndarray, np.ndarray]) -> S
     instrument = recogniser("phantom-sphereface")
     vectors = [instrument.embed(images).vectors for images in (probes, traced)]
     columns = {"naive": identification(*vectors, people, people)}
-    for attacker in (Parrot, KeptRegion, Keys):
+    for attacker in attackers:
         columns |= attacker(learning, BenchmarkConfig()).trace(target)
     worst = np.max([column for title, column in columns.items() if title != "stolen-key"], axis=0)
     judge = load(locate("phantom-judge/eye_clinic"))
@@ -134,3 +150,13 @@ def test_no_rival_that_protects_as_well_shows_as_much(
 ) -> None:
     rival = measure(name, patients)
     assert rival.worst > ours.worst or rival.utility < ours.utility - 0.3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["medsem-turn", "pixelate_coarse"])
+def test_attackers_that_learn_for_minutes_trace_a_mosaic_and_not_ours(
+    name: str, patients: tuple[np.ndarray, np.ndarray, np.ndarray]
+) -> None:
+    seen = measure(name, (photographed(10_000, MANY), *patients[1:]), PATIENT)
+    learning = {title: share for title, share in seen.columns.items() if title != "naive"}
+    assert all(share < 0.15 if name == "medsem-turn" else share > 0.5 for share in learning.values()), learning
