@@ -251,9 +251,10 @@ def test_failures_stand_by_reason(results: dict[str, Result], board: Board, tmp_
 
 def test_a_hostile_result_stays_text(results: dict[str, Result], board: Board, tmp_path: Path, open_page: Any) -> None:
     attack = "<img src=x onerror=\"document.title='owned'\"></script><script>document.title='owned'</script>"
+    parameters = {attack: attack, "nested": {attack: [attack, None], "on": True}}
     changed = results["pixelate"].model_copy(
         update={
-            "method": Method(name=attack, revision=attack, reversible=True, prior=attack, parameters={attack: attack}),
+            "method": Method(name=attack, revision=attack, reversible=True, prior=attack, parameters=parameters),
             "hardware": attack,
             "git_hash": attack,
             "failures": [Failure(image_id=board.image_ids[0], reason=attack)],
@@ -276,6 +277,8 @@ def test_a_hostile_result_stays_text(results: dict[str, Result], board: Board, t
     assert page.locator("img, script").count() == 0
     assert page.locator("h1").inner_text() == attack
     assert attack in page.locator("#reasons").inner_text()
+    page.locator("summary", has_text="2 groups of settings").click()
+    assert f"{attack} = {attack}, nested = ({attack} = {attack} None, on = yes)" in page.locator("body").inner_text()
     assert all(file.is_relative_to(folder) and "<" not in file.name for file in folder.rglob("*"))
 
 
