@@ -9,6 +9,7 @@ from pathlib import Path
 
 from baselines.registry import METHODS, load_method_config
 from mema.config import validate
+from mema.errors import run_script
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "methods"
 HEADER = ("| name | class | prior | key | what it does |", "|---|---|---|---|---|")
@@ -40,4 +41,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

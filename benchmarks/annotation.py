@@ -33,6 +33,7 @@ from curation.labelstudio.access import PASSWORDS, connect, find_access
 from curation.labelstudio.push import mask_region
 from curation.labelstudio.rounds import load_rounds
 from mema.build import Build
+from mema.errors import run_script
 from mema.imageset import Face, write_imageset
 from mema.records import FaceRecord
 
@@ -154,4 +155,4 @@ def _log_in(url: str, name: str) -> httpx.Client:
 
 
 if __name__ == "__main__":
-    common.run(main)
+    run_script(main)

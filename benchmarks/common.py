@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
@@ -33,15 +32,6 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     made.add_argument("--rounds", type=int, default=3, help="repeats; the fastest counts (default: 3)")
     made.add_argument("--write", type=Path, metavar="FILE", help="put the table into its section of this file too")
     return made
-
-
-def run(main: Callable[[], None]) -> None:
-    """Run a benchmark's ``main``: a user's error is one line and exit code 2."""
-    try:
-        main()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
 
 
 def start(arguments: argparse.Namespace) -> str:

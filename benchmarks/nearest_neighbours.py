@@ -25,6 +25,7 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks import common
+from mema.errors import run_script
 from mema.faces import matching
 from mema.faces.recognisers import unit
 from mema.files import git_hash, hardware
@@ -212,4 +213,4 @@ def agreement(found: Sequence[Found], exact: Sequence[Found]) -> tuple[str, str]
 
 
 if __name__ == "__main__":
-    common.run(main)
+    run_script(main)

@@ -27,6 +27,7 @@ from mema.diffusion.checkpoint import (
     tuned_unet,
 )
 from mema.diffusion.sampling import Drawing, Schedule, compile_unet, make_solver, sample
+from mema.errors import run_script
 from mema.taxonomy import load_taxonomy
 from mema.weights import find_weights
 
@@ -233,4 +234,4 @@ def operations(pipe: Any, drawings: Sequence[Drawing], arguments: argparse.Names
 
 
 if __name__ == "__main__":
-    common.run(main)
+    run_script(main)

@@ -22,6 +22,7 @@ from benchmarks import common
 from mema.diffusion.checkpoint import Generator, Precision, encode_latents, encode_prompts, load_pipeline
 from mema.diffusion.settings import TrainingSettings
 from mema.diffusion.training import Photos, train
+from mema.errors import run_script
 from mema.taxonomy import load_taxonomy
 
 if TYPE_CHECKING:
@@ -219,4 +220,4 @@ def follow_recipe(
 
 
 if __name__ == "__main__":
-    common.run(main)
+    run_script(main)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mema.errors import run_script
 from mema.files import atomic_write
 
 if TYPE_CHECKING:
@@ -332,4 +333,4 @@ def main(out: Path, half: bool, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

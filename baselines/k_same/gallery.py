@@ -18,7 +18,7 @@ from PIL import Image
 
 from baselines.face_region import Similarity, face_mask
 from baselines.photos import load_photos
-from mema.errors import UserError
+from mema.errors import UserError, run_script
 
 MARGIN = 0.06
 """What is left free round the face in the standard pose, as a share of the side."""
@@ -140,4 +140,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

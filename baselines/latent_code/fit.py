@@ -12,6 +12,7 @@ import numpy as np
 
 from baselines.latent_code.code import fit_code, save_code
 from baselines.photos import fit_parser, flat_photos, load_photos
+from mema.errors import run_script
 from mema.faces.recognisers import recogniser
 
 
@@ -29,4 +30,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -13,6 +13,7 @@ import numpy as np
 from baselines.latent_code.code import save_code
 from baselines.medsem_turn.code import fit_blind_code
 from baselines.photos import fit_parser, flat_photos, load_photos
+from mema.errors import run_script
 
 
 def main() -> None:
@@ -27,4 +28,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

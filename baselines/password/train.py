@@ -25,7 +25,7 @@ from baselines.password.network import SIZE, passwords_of
 from baselines.password.objective import WEIGHTS, Discriminator, discriminator_loss, losses, play
 from baselines.photos import load_photos, reduced
 from mema.classifier import as_tensor
-from mema.errors import UserError
+from mema.errors import UserError, run_script
 from mema.files import sha256_file
 from mema.weights import find_weights
 
@@ -183,4 +183,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -14,6 +14,8 @@ from pathlib import Path
 import click
 import numpy as np
 
+from mema.errors import run_script
+
 
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="What `data` rendered.")
@@ -51,4 +53,4 @@ def main(data: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

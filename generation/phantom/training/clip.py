@@ -21,6 +21,7 @@ import numpy as np
 from generation.phantom.training.captions import BEGINNING, prompts
 from generation.phantom.training.data import Donors, load_donors
 from generation.phantom.training.loop import Average, argument_parser, device_of, learning_rate, optimise, train
+from mema.errors import run_script
 
 if TYPE_CHECKING:
     import torch
@@ -265,4 +266,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -20,7 +20,7 @@ import numpy as np
 from generation.phantom.population import Case, draw_donor
 from generation.phantom.shot import clinical
 from generation.phantom.training.captions import caption, traits
-from mema.errors import UserError
+from mema.errors import UserError, run_script
 from mema.files import read_json, write_json
 
 SEED = 20_001
@@ -132,4 +132,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -17,6 +17,7 @@ import numpy as np
 
 from generation.phantom.measure_gaze import gaze_cases, true_gaze
 from generation.phantom.population import Case
+from mema.errors import run_script
 from mema.faces.gaze import angle_between, rolled
 
 YAW, PITCH = 25.0, 15.0
@@ -112,4 +113,4 @@ def fit(features: np.ndarray, angles: np.ndarray, patients: np.ndarray) -> tuple
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

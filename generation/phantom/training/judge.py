@@ -15,6 +15,8 @@ from pathlib import Path
 
 import click
 
+from mema.errors import run_script
+
 BLUR = 0.5
 
 
@@ -71,4 +73,4 @@ def main(
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

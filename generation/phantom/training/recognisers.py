@@ -13,6 +13,8 @@ from pathlib import Path
 
 import click
 
+from mema.errors import run_script
+
 SEEDS = {"arcface": 1, "cosface": 2, "sphereface": 3}
 
 
@@ -37,4 +39,4 @@ def main(loss: str, out: Path, people: int, shots: int, epochs: int, workers: in
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -21,6 +21,7 @@ import numpy as np
 
 from generation.phantom.training.loop import Average, argument_parser, device_of, learning_rate, optimise, train
 from generation.phantom.training.segmenter_data import SIZE, SKIN, TURNS, Lesions, rendered_lesions
+from mema.errors import run_script
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -327,4 +328,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

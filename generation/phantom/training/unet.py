@@ -32,6 +32,7 @@ from generation.phantom.training.loop import (
     train,
 )
 from generation.phantom.training.vae import LATENTS, latents_of
+from mema.errors import run_script
 from mema.files import read_json, write_json
 
 if TYPE_CHECKING:
@@ -387,4 +388,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -28,6 +28,7 @@ from generation.phantom.training.loop import (
     processes,
     train,
 )
+from mema.errors import run_script
 
 if TYPE_CHECKING:
     import torch
@@ -330,4 +331,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)
