@@ -3,7 +3,7 @@
 The family is Gu et al., «Password-conditioned Anonymization and Deanonymization with Face Identity Transformers»
 (ECCV 2020): a U-Net, steered by a password of bits, gives a photo another face, and the same network with the same
 password takes it back. Theirs learns all of it; here the password turns the signs of a linear code of faces, as it does
-before anything is learnt, and the U-Net learns to draw what the code does not hold.
+before anything is learnt, and the U-Net adds what it learns to that (of phantoms little: docs/methods.md).
 """
 
 from __future__ import annotations
