@@ -8,8 +8,8 @@ from pathlib import Path
 from baselines.medsem_deid.latent import FROZEN, LatentMedSem, build_network, latents_digest
 from baselines.medsem_deid.networks import MedSemNetwork
 from baselines.medsem_deid.settings import MedSemParameters, NetworkSettings
+from baselines.weights_file import write_half
 from mema.errors import UserError
-from mema.files import atomic_write
 from mema.weights import find_weights
 
 FILE = "medsem.safetensors"
@@ -23,18 +23,14 @@ def save_model(
 
     ``semantics`` and ``latents`` are the sha256 of its Enc_med's weights and of that generator's.
     """
-    from safetensors.torch import save
-
     own = {name: value for name, value in network.state_dict().items() if not name.startswith(FROZEN)}
-    tensors = {name: value.detach().half().cpu().contiguous() for name, value in own.items()}
     description = {
         "parameters": parameters.model_dump(mode="json"),
         "medical_channels": network.medical_channels,
         "semantics": semantics,
         "latents": latents,
     }
-    # One entry: safetensors writes several in no fixed order, and equal trainings are to give equal bytes.
-    atomic_write(file, save(tensors, metadata={DESCRIPTION: json.dumps(description, sort_keys=True)}))
+    write_half(own, file, DESCRIPTION, description)
 
 
 def load_model(parameters: MedSemParameters, *, semantics: str | None) -> MedSemNetwork | LatentMedSem:

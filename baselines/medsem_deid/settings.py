@@ -5,7 +5,7 @@ The defaults are the paper's (MeMa, §4 and Implementation Details); what it lea
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -153,3 +153,7 @@ class MedSemParameters(Config):
         if self.detail and self.network.latents is None:
             raise ValueError("detail is what a generator's VAE loses: it needs network.latents")
         return self
+
+
+# Of MedSemParameters, what no iteration of a training depends on: it may differ between a kill and the resume.
+FREE: dict[str, Any] = {"weights": True, "detail": True, "schedule": {"steps", "save_every"}}

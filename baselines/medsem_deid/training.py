@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from baselines.medsem_deid.photos import Photos, choose_sets, gather
-from baselines.medsem_deid.settings import MedSemParameters, ScheduleSettings
+from baselines.medsem_deid.settings import FREE, MedSemParameters, ScheduleSettings
 from mema.errors import UserError
 from mema.files import atomic_write, sha256_json
 
@@ -33,8 +33,6 @@ BETAS = (0.5, 0.99)
 STATE_FILE, LOSSES_FILE, PREVIEW_FILE = "state.safetensors", "losses.csv", "preview.png"
 PREVIEWS = 8
 PASSWORD_BYTES = 16
-# Settings that may change between a kill and the resume: they decide how long is trained, not what a step does.
-FREE = {"steps", "save_every"}
 
 
 class Batch(NamedTuple):
@@ -129,13 +127,12 @@ def train_networks(parameters: MedSemParameters, photos: Photos, out: Path) -> P
     learnt |= {f"discriminator.{name}": value for name, value in discriminator.named_parameters()}
     # One Adam for both: it passes over parameters without a gradient, and each step gives gradients to one network.
     optimizer = torch.optim.Adam(list(learnt.values()), lr=schedule.rate, betas=BETAS)
-    outside: Any = {"weights": True, "detail": True, "encoder_training": True, "schedule": FREE}
     fingerprint = sha256_json(
         {
             "photos": photos.digest,
             "encoder": encoder_digest,
             "latents": latents,
-            "parameters": parameters.model_dump(mode="json", exclude=outside),
+            "parameters": parameters.model_dump(mode="json", exclude=FREE | {"encoder_training": True}),
         }
     )
     kept = learnt | {f"network.{name}": value for name, value in network.named_buffers(recurse=False)}

@@ -11,9 +11,10 @@ import numpy as np
 
 from baselines.keys import keys_for
 from baselines.latent_code.code import load_code
+from baselines.weights_file import write_half
 from mema.config import Config
 from mema.errors import UserError
-from mema.files import atomic_write, sha256_file
+from mema.files import sha256_file
 from mema.weights import find_weights
 
 if TYPE_CHECKING:
@@ -88,12 +89,7 @@ def build_network(code: Path) -> PasswordNetwork:
 
 def save_network(network: Any, code: str, path: Path, origin: str) -> None:
     """Write the weights as float16 safetensors with how they came to be and ``code``, the hash of its code; atomic."""
-    from safetensors.torch import save
-
-    tensors = {key: value.detach().cpu().half().contiguous() for key, value in network.state_dict().items()}
-    # One entry: safetensors writes several in no fixed order, and equal trainings are to give equal bytes.
-    description = json.dumps({"code": code, "origin": origin}, sort_keys=True)
-    atomic_write(path, save(tensors, metadata={DESCRIPTION: description}))
+    write_half(network.state_dict(), path, DESCRIPTION, {"code": code, "origin": origin})
 
 
 def load_network(path: Path, code: Path) -> PasswordNetwork:

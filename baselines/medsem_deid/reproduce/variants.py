@@ -7,13 +7,13 @@ trained too, ``medsem-deid-<hash>.yaml``, which ``mema benchmark run --method`` 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import yaml
 
 from baselines.medsem_deid.photos import choose_sets
 from baselines.medsem_deid.reproduce.settings import Variant
-from baselines.medsem_deid.settings import MedSemParameters
+from baselines.medsem_deid.settings import FREE, MedSemParameters
 from mema.build import Build
 from mema.files import atomic_write, read_json, sha256_json, write_json
 from mema.weights import digest
@@ -32,9 +32,8 @@ class Trained(NamedTuple):
 
 def folder_of(build: Build, variant: Variant, parameters: MedSemParameters) -> Path:
     """Return where a variant is kept: the same for the same training, however long."""
-    outside: Any = {"weights": True, "detail": True, "schedule": {"steps", "save_every"}}
     identity = {
-        "parameters": parameters.model_dump(mode="json", exclude=outside),
+        "parameters": parameters.model_dump(mode="json", exclude=FREE),
         "train_encoder": variant.train_encoder,
         "encoder_init": None if variant.encoder_init is None else digest(variant.encoder_init),
     }
